@@ -2,9 +2,9 @@
 
     python tools/build_price_table.py SOURCE.json > layers/slackwater/slackwater/data/prices.json
 
-SOURCE.json holds `models`, `rows` (USD per million tokens, numbers), `long_context`, `sources`, `known_conflicts`. The same source
-gives the same bytes. Prices become decimal text, so that no float ever takes part; a price that is negative or finer than six decimals
-stops the build, as does a row twice or a row of an unnamed model. One row a line, because people read the diff.
+SOURCE.json holds `models`, `rows` (USD per million tokens, numbers), `long_context`, `sources`, `known_conflicts`. The same
+source gives the same bytes. Prices become decimal text, so that no float ever takes part; a price that is negative or finer
+than six decimals stops the build, as does a row twice or a row of an unnamed model. One row a line: people read the diff.
 """
 
 import argparse
@@ -56,7 +56,8 @@ CACHE_MIN_TOKENS = {
     "anthropic.claude-opus-4-6-v1": 4096,
 }
 
-# https://docs.aws.amazon.com/general/latest/gr/bedrock.html and .../bedrock/latest/userguide/batch-inference-supported.html
+# https://docs.aws.amazon.com/general/latest/gr/bedrock.html (quotas)
+# https://docs.aws.amazon.com/bedrock/latest/userguide/batch-inference.html (neither tools nor caching)
 BATCH = {
     "min_records": 100,
     "max_records": 100_000,
@@ -91,7 +92,7 @@ def burn_down(model_id: str) -> int:
 
 
 def model_entry(model: Facts, long_context: Facts) -> dict[str, Any]:
-    """One model as shipped. `tools` null: no source tells; `long_context` tiers apply to every token above the threshold's prompt."""
+    """One model as shipped. `tools` null: no source tells. A `long_context` tier prices every token of a longer prompt."""
     model_id = model["model_id"]
     tier = long_context.get(model_id)
     tiers = []

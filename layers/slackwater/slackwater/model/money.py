@@ -1,7 +1,7 @@
 """Money as integers: one pico-dollar is 10⁻¹² USD, so that a token's price is a whole number and sums are exact.
 
-Inside the product every amount is an `int` whose name ends in `_pico`, or `None` where it is unknown. Decimals and floats exist at
-the edge only: configuration and options come in as decimal text, result lines and receipts go out as JSON numbers.
+Inside the product every amount is an `int` whose name ends in `_pico`, or `None` where it is unknown. Decimals and floats
+exist at the edge only: configuration and options come in as decimal text, result lines and receipts go out as JSON numbers.
 """
 
 from decimal import Decimal, InvalidOperation
@@ -11,7 +11,7 @@ PICO = 10**12
 """Pico-dollars in one USD."""
 
 EXACT_FLOAT_PICO = 10**15
-"""Below this amount (1,000 USD) an edge number is exact: at most 15 significant digits, which every double keeps apart."""
+"""Below this amount (1,000 USD) an edge number is exact: it has at most 15 significant digits, and a double keeps these."""
 
 _TOKENS_PER_PRICE = 10**6  # prices are quoted per million tokens
 _MAX_EXPONENT = 15  # 10^15 USD: beyond any bill, and keeps "1e999999" from becoming a huge integer
@@ -22,7 +22,7 @@ class MoneyError(ValueError):
 
 
 def pico_from_usd(amount: Decimal | str | int) -> int:
-    """`amount` USD in pico-dollars, exactly. Raises MoneyError for what is no finite number or has more than 12 decimals."""
+    """`amount` USD in pico-dollars, exactly. Raises MoneyError for no finite number and for more than 12 decimals."""
     return _whole(_decimal(amount), PICO, "an amount in USD has at most 12 decimals")
 
 
@@ -49,8 +49,9 @@ def usd_float(pico: None) -> None: ...
 def usd_float(pico: int | None) -> float | None:
     """The amount as a JSON number, for the edge only: never add these up.
 
-    The division of two ints rounds correctly, and the shortest text of a double (`repr`, orjson) gives back every decimal of up to
-    15 significant digits; so below 1,000 USD the printed number *is* the amount (`EXACT_FLOAT_PICO`). Above it is the nearest double.
+    The division of two ints rounds correctly, and the shortest text of a double (`repr`, orjson) gives back every decimal
+    of up to 15 significant digits; so below 1,000 USD (`EXACT_FLOAT_PICO`) the printed number *is* the amount. From there
+    on it is the nearest double; `usd_text` has no such limit.
     """
     return None if pico is None else pico / PICO
 
@@ -60,7 +61,10 @@ def pico_from_usd_float(amount: float) -> int: ...
 @overload
 def pico_from_usd_float(amount: None) -> None: ...
 def pico_from_usd_float(amount: float | None) -> int | None:
-    """Reads an edge number back: exact for what `usd_float` wrote below 1,000 USD, else the nearest pico-dollar. `None` stays unknown."""
+    """Reads an edge number back: exact for what `usd_float` wrote below 1,000 USD, else the nearest pico-dollar.
+
+    `None` stays unknown. Raises MoneyError for what is no finite number.
+    """
     if amount is None:
         return None
     numerator, denominator = _decimal(repr(amount)).as_integer_ratio()
@@ -72,7 +76,7 @@ def usd_text(pico: int) -> str: ...
 @overload
 def usd_text(pico: None) -> None: ...
 def usd_text(pico: int | None) -> str | None:
-    """The exact amount as plain decimal text without exponent or trailing zeros ("0.000002", "12"), whatever its size."""
+    """The exact amount as plain decimal text, without exponent or trailing zeros ("0.000002", "12")."""
     if pico is None:
         return None
     whole, fraction = divmod(abs(pico), PICO)

@@ -62,7 +62,8 @@ class ModelName:
 class RouteKind:
     """One way to reach a model from a source region, and what works on it.
 
-    `on_demand` False with `batch` True happens: some ids are listed for batch jobs only. `cache` None: no cache price is known.
+    `cache` is about synchronous calls (batch has no prompt caching); None: no cache price is known. `flex` implies
+    `on_demand`; `batch` does not: an id may be listed for batch jobs only.
     """
 
     model_id: str
@@ -121,7 +122,7 @@ class Capability:
         return tuple(region for model, region in self._rows if model == model_id and self.ways(model, region))
 
     def ways(self, model_id: str, region: str) -> tuple[RouteKind, ...]:
-        """Every documented way to reach `model_id` from `region`: in-region, then geographic, then global. Unknown: none."""
+        """Every documented way to reach `model_id` from `region`: in-region, geographic, global. Empty where none is known."""
         key = (model_id, region)
         if key not in self._ways:
             found = [way for row in self._rows.get(key, ()) for way in self._of_row(row)]
@@ -135,7 +136,7 @@ class Capability:
         return next((way for way in self.ways(model_id, region) if way.prefix == prefix), None)
 
     def batch_request_types(self, model_id: str, region: str, prefix: str) -> frozenset[str]:
-        """The `modelInvocationType`s a batch job may have on this way; empty without batch. All listed models are text models."""
+        """The `modelInvocationType`s that a batch job may have on this way; empty where batch is not documented."""
         way = self.way(model_id, region, prefix)
         return frozenset(self._batch["request_types"]) if way and way.batch else frozenset()
 
@@ -200,7 +201,8 @@ def load_capability() -> Capability:
 def resolve_model(name: str) -> ModelName | None:
     """The base id and profile prefix of a model id, system profile id, or the ARN of either.
 
-    None for what does not tell its model: application profiles, prompts, custom and provisioned models, and names that are no model id.
+    None for what does not tell its model (application profiles, prompts, custom and provisioned models) and for names that
+    are no model id. Whether the model is in the table is another question.
     """
     tail = _ARN_TAIL.fullmatch(name)
     if tail:
@@ -228,7 +230,7 @@ def quota_family(prefix: str) -> QuotaFamily:
 
 
 def geography(region: str) -> str:
-    """The smallest geography of a region for which AWS has profiles (us, eu, jp, au, in, ca, us-gov; else apac, sa, me, …).
+    """The smallest geography of a region: one that has profiles (us, eu, jp, au, in, ca, us-gov, apac), else sa, me, …
 
     `eu` is AWS's: every eu-* region, London and Zurich included. Raises ValueError for what is no region name.
     """
@@ -243,7 +245,7 @@ def geography(region: str) -> str:
 
 
 def profile_geography(region: str, prefix: str) -> str:
-    """Where a call may be served: `any` for the global profile, the profile's own geography, or that of the region called."""
+    """Where a call may be served: `any` for the global profile, else the profile's geography, else the region's."""
     if prefix == "global":
         return "any"
     return prefix or geography(region)
@@ -252,9 +254,10 @@ def profile_geography(region: str, prefix: str) -> str:
 def allowed_by_residency(residency: Residency, region: str, prefix: str) -> bool:
     """Whether a call from `region` with this profile prefix ("" = in-region id) keeps the promise of `residency`.
 
-    `any`: always. `us`, `eu`: the region called lies there *and* the profile is that geography's (or none): a `us.` profile called from
-    Canada leaves a copy in Canada. A list of regions: in-region ids in these regions only, because the destinations of a profile depend
-    on its source region and change, and the table does not hold them. Raises ValueError for another word.
+    `any`: always. `us`, `eu`: the region called lies there *and* the profile, if any, is that geography's; a `us.` profile
+    called from Canada sends the prompt to Canada first. A list of regions: in-region ids in these regions only, because
+    the destinations of a profile depend on its source region, change, and are not in the table. Raises ValueError for
+    another word.
     """
     if residency == "any":
         return True

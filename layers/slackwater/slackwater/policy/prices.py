@@ -1,8 +1,8 @@
 """Prices per model × source region × kind of route × lane and tier, and what an answer cost.
 
 The price of a call is that of its *source* region, the endpoint called, wherever AWS serves it
-(https://docs.aws.amazon.com/bedrock/latest/userguide/cross-region-inference.html). The look-up never guesses: what the table does not
-hold is None, never 0, and never another row's price. Loading is the caller's act; nothing is read at import.
+(https://docs.aws.amazon.com/bedrock/latest/userguide/cross-region-inference.html). The look-up never guesses: what the
+table does not hold is None, never 0, and never another row's price. Loading is the caller's act; nothing is read at import.
 """
 
 from collections.abc import Mapping
@@ -24,9 +24,14 @@ LaneName = Literal["on_demand", "flex", "batch"]
 
 READABLE_VERSIONS = frozenset({1})
 
-# What a tier of a synchronous call is billed as: the fields' prefix in a row. `reserved` is a monthly rent, no price per token.
+# Which fields of a row price a served tier. `reserved` is missing: a monthly rent, no price per token.
 _TIER_FIELDS = {"default": "", "standard": "", "flex": "flex_", "priority": "priority_"}
+_CACHE_FIELDS = ("cache_read", "cache_write_5m", "cache_write_1h")
 _LANE_TIER = {"on_demand": "default", "flex": "flex", "batch": "default"}
+
+
+# model, region, kind, lane, served tier, long-context multiplier
+_Key = tuple[str, str, str, str, str | None, Decimal | None]
 
 
 class PriceTableError(ValueError):
@@ -35,7 +40,7 @@ class PriceTableError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Pico-dollars per token. A cache rate of None is unknown. `derived`: computed from a ratio, not read from a price list."""
+    """Pico-dollars per token. A cache rate of None is unknown. `derived`: some rate was computed from a ratio, not read."""
 
     input_pico: int
     output_pico: int
@@ -84,7 +89,7 @@ class PriceBook:
             for model in table["models"]
             if model["long_context"]
         }
-        self._known: dict[tuple[str, str, str, str, str | None, Decimal | None], Rates | None] = {}
+        self._known: dict[_Key, Rates | None] = {}
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -103,9 +108,10 @@ class PriceBook:
     ) -> Rates | None:
         """The price per token of one call, or None where it is unknown.
 
-        `model_id` is the base id, `region` the source region. `tier` is the tier that *served* a synchronous call, as the response
-        says it (AWS may serve another than was asked for and bills what it served); without it the lane's own. Batch knows no tiers.
-        `input_tokens` is the whole prompt, cached tokens included; a model with long-context prices has no price without it.
+        `model_id` is the base id, `region` the source region. `tier` is the tier that *served* a synchronous call, as the
+        response says it (AWS may serve another than was asked for, and bills what it served); without it the lane's own.
+        Batch knows no tiers. `input_tokens` is the whole prompt, cached tokens included; a model with long-context prices
+        has no price without it.
         """
         multiplier = None
         if model_id in self._tiers:
@@ -113,21 +119,20 @@ class PriceBook:
                 return None
             multiplier = self._multiplier(model_id, input_tokens)
         key = (model_id, region, kind, lane, tier, multiplier)
-        try:
-            return self._known[key]
-        except KeyError:
-            return self._known.setdefault(key, self._look_up(*key))
+        if key not in self._known:
+            self._known[key] = self._look_up(key)
+        return self._known[key]
 
     def cost_pico(
-        self, model_id: str, region: str, kind: str, lane: str, tier: str | None, usage: Usage | None
+        self, model_id: str, region: str, kind: str, lane: str, tier: str | None, *, usage: Usage | None
     ) -> int | None:
-        """What an answered call cost: `rates` for its prompt's length, times its usage. None if anything of it is unknown."""
+        """What an answered call cost: the rates for its prompt's length times its usage. None if any of it is unknown."""
         if usage is None:
             return None
         return cost_pico(self.rates(model_id, region, kind, lane, tier, input_tokens=usage.prompt_tokens), usage)
 
     def row(self, model_id: str, region: str, kind: str) -> Mapping[str, Any] | None:
-        """The table's row as it stands (prices as decimal text per million tokens, sources, derived fields), for showing it."""
+        """The table's row as it stands, for showing it: decimal text per million tokens, sources, derived fields."""
         return self._rows.get((model_id, region, kind))
 
     def has_long_context_prices(self, model_id: str) -> bool:
@@ -138,9 +143,8 @@ class PriceBook:
         passed = list(takewhile(lambda tier: input_tokens > tier[0], self._tiers[model_id]))
         return passed[-1][1] if passed else None
 
-    def _look_up(
-        self, model_id: str, region: str, kind: str, lane: str, tier: str | None, multiplier: Decimal | None
-    ) -> Rates | None:
+    def _look_up(self, key: _Key) -> Rates | None:
+        model_id, region, kind, lane, tier, multiplier = key
         row = self._rows.get((model_id, region, kind))
         prefix = _field_prefix(lane, tier)
         if row is None or prefix is None:
@@ -153,17 +157,22 @@ class PriceBook:
         inputs, outputs = rate(f"{prefix}input"), rate(f"{prefix}output")
         if inputs is None or outputs is None:
             return None
-        names = [f"{prefix}input", f"{prefix}output"]
         if prefix:  # the list prices caching for the standard tier only; batch has none
-            return Rates(inputs, outputs, derived=any(name in row["derived"] for name in names))
-        cache = ("cache_read", "cache_write_5m", "cache_write_1h")
-        derived = any(name in row["derived"] for name in (*names, *cache))
-        return Rates(inputs, outputs, *(rate(name) for name in cache), derived=derived)
+            derived = not {f"{prefix}input", f"{prefix}output"}.isdisjoint(row["derived"])
+            return Rates(inputs, outputs, derived=derived)
+        return Rates(
+            inputs,
+            outputs,
+            cache_read_pico=rate("cache_read"),
+            cache_write_5m_pico=rate("cache_write_5m"),
+            cache_write_1h_pico=rate("cache_write_1h"),
+            derived=not {"input", "output", *_CACHE_FIELDS}.isdisjoint(row["derived"]),
+        )
 
 
 def list_pico(book: PriceBook, model_id: str, home_region: str, usage: Usage | None) -> int | None:
-    """What the same tokens would cost at the home region's `regional` price, standard tier; None if that has no such row."""
-    return book.cost_pico(model_id, home_region, "regional", "on_demand", "default", usage)
+    """What the same tokens cost at the home region's `regional` price, standard tier; None if it has no such row."""
+    return book.cost_pico(model_id, home_region, "regional", "on_demand", "default", usage=usage)
 
 
 def read_table(data: bytes) -> dict[str, Any]:
