@@ -2,9 +2,10 @@
 
     python tools/build_price_table.py SOURCE.json > layers/slackwater/slackwater/data/prices.json
 
-SOURCE.json holds `models`, `rows` (USD per million tokens, numbers), `long_context`, `sources`, `known_conflicts`. The same
-source gives the same bytes. Prices become decimal text, so that no float ever takes part; a price that is negative or finer
-than six decimals stops the build, as does a row twice or a row of an unnamed model. One row a line: people read the diff.
+SOURCE.json holds `models`, `rows` (USD per million tokens, numbers), `long_context`, `sources`, `known_conflicts`.
+The same source gives the same bytes. Prices become decimal text, so that no float ever takes part; a price that is
+negative or finer than six decimals stops the build, as does a row twice or a row of an unnamed model. One row a line:
+people read the diff.
 """
 
 import argparse
@@ -92,7 +93,7 @@ def burn_down(model_id: str) -> int:
 
 
 def model_entry(model: Facts, long_context: Facts) -> dict[str, Any]:
-    """One model as shipped. `tools` null: no source tells. A `long_context` tier prices every token of a longer prompt."""
+    """One model as shipped. `tools` null: unknown. A `long_context` tier prices all tokens of longer prompts."""
     model_id = model["model_id"]
     tier = long_context.get(model_id)
     tiers = []

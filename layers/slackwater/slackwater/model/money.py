@@ -1,7 +1,8 @@
 """Money as integers: one pico-dollar is 10⁻¹² USD, so that a token's price is a whole number and sums are exact.
 
-Inside the product every amount is an `int` whose name ends in `_pico`, or `None` where it is unknown. Decimals and floats
-exist at the edge only: configuration and options come in as decimal text, result lines and receipts go out as JSON numbers.
+Inside the product every amount is an `int` whose name ends in `_pico`, or `None` where it is unknown. Decimals and
+floats exist at the edge only: configuration and options come in as decimal text, result lines and receipts go out as
+JSON numbers.
 """
 
 from decimal import Decimal, InvalidOperation
@@ -11,7 +12,7 @@ PICO = 10**12
 """Pico-dollars in one USD."""
 
 EXACT_FLOAT_PICO = 10**15
-"""Below this amount (1,000 USD) an edge number is exact: it has at most 15 significant digits, and a double keeps these."""
+"""Below this amount (1,000 USD) an edge number is exact: a double keeps its 15 significant digits."""
 
 _TOKENS_PER_PRICE = 10**6  # prices are quoted per million tokens
 _MAX_EXPONENT = 15  # 10^15 USD: beyond any bill, and keeps "1e999999" from becoming a huge integer
@@ -49,9 +50,9 @@ def usd_float(pico: None) -> None: ...
 def usd_float(pico: int | None) -> float | None:
     """The amount as a JSON number, for the edge only: never add these up.
 
-    The division of two ints rounds correctly, and the shortest text of a double (`repr`, orjson) gives back every decimal
-    of up to 15 significant digits; so below 1,000 USD (`EXACT_FLOAT_PICO`) the printed number *is* the amount. From there
-    on it is the nearest double; `usd_text` has no such limit.
+    The division of two ints rounds correctly, and the shortest text of a double (`repr`, orjson) gives back every
+    decimal of up to 15 significant digits; so below 1,000 USD (`EXACT_FLOAT_PICO`) the printed number *is* the
+    amount. From there on it is the nearest double; `usd_text` has no such limit.
     """
     return None if pico is None else pico / PICO
 

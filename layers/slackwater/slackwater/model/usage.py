@@ -13,9 +13,9 @@ class UsageError(ValueError):
 class Usage:
     """Token counts of one answer; the four kinds are disjoint and are billed at different prices.
 
-    As in Converse, `input_tokens` *excludes* what was read from or written to the prompt cache. `cache_write_1h_tokens` is
-    the part of `cache_write_tokens` that was written with a lifetime of one hour. Unknown usage is no `Usage` at all
-    (`None`), never zeros.
+    As in Converse, `input_tokens` *excludes* what was read from or written to the prompt cache.
+    `cache_write_1h_tokens` is the part of `cache_write_tokens` that was written with a lifetime of one hour. Unknown
+    usage is no `Usage` at all (`None`), never zeros.
     """
 
     input_tokens: int
@@ -33,8 +33,9 @@ class Usage:
     def from_converse(cls, usage: Mapping[str, Any] | None, *, default_ttl: Literal["5m", "1h"] = "5m") -> Self | None:
         """The `usage` of a Converse response; None if it has no token counts. Raises UsageError for impossible counts.
 
-        Cache writes without a word on their lifetime (`cacheDetails`) count as `default_ttl`: 5m is what a cache point has
-        unless the request says otherwise (https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html).
+        Cache writes without a word on their lifetime (`cacheDetails`) count as `default_ttl`: 5m is what a cache
+        point has unless the request says otherwise
+        (https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html).
         """
         if not usage or usage.get("inputTokens") is None or usage.get("outputTokens") is None:
             return None

@@ -122,7 +122,7 @@ class Capability:
         return tuple(region for model, region in self._rows if model == model_id and self.ways(model, region))
 
     def ways(self, model_id: str, region: str) -> tuple[RouteKind, ...]:
-        """Every documented way to reach `model_id` from `region`: in-region, geographic, global. Empty where none is known."""
+        """Every documented way to reach `model_id` from `region`: in-region, geographic, global. Empty: none known."""
         key = (model_id, region)
         if key not in self._ways:
             found = [way for row in self._rows.get(key, ()) for way in self._of_row(row)]
@@ -201,8 +201,8 @@ def load_capability() -> Capability:
 def resolve_model(name: str) -> ModelName | None:
     """The base id and profile prefix of a model id, system profile id, or the ARN of either.
 
-    None for what does not tell its model (application profiles, prompts, custom and provisioned models) and for names that
-    are no model id. Whether the model is in the table is another question.
+    None for what does not tell its model (application profiles, prompts, custom and provisioned models) and for names
+    that are no model id. Whether the model is in the table is another question.
     """
     tail = _ARN_TAIL.fullmatch(name)
     if tail:
@@ -254,10 +254,10 @@ def profile_geography(region: str, prefix: str) -> str:
 def allowed_by_residency(residency: Residency, region: str, prefix: str) -> bool:
     """Whether a call from `region` with this profile prefix ("" = in-region id) keeps the promise of `residency`.
 
-    `any`: always. `us`, `eu`: the region called lies there *and* the profile, if any, is that geography's; a `us.` profile
-    called from Canada sends the prompt to Canada first. A list of regions: in-region ids in these regions only, because
-    the destinations of a profile depend on its source region, change, and are not in the table. Raises ValueError for
-    another word.
+    `any`: always. `us`, `eu`: the region called lies there *and* the profile, if any, is that geography's; a `us.`
+    profile called from Canada sends the prompt to Canada first. A list of regions: in-region ids in these regions
+    only, because the destinations of a profile depend on its source region, change, and are not in the table. Raises
+    ValueError for another word.
     """
     if residency == "any":
         return True

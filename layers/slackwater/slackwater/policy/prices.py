@@ -1,8 +1,9 @@
 """Prices per model × source region × kind of route × lane and tier, and what an answer cost.
 
 The price of a call is that of its *source* region, the endpoint called, wherever AWS serves it
-(https://docs.aws.amazon.com/bedrock/latest/userguide/cross-region-inference.html). The look-up never guesses: what the
-table does not hold is None, never 0, and never another row's price. Loading is the caller's act; nothing is read at import.
+(https://docs.aws.amazon.com/bedrock/latest/userguide/cross-region-inference.html). The look-up never guesses: what
+the table does not hold is None, never 0, and never another row's price. Loading is the caller's act; nothing is read
+at import.
 """
 
 from collections.abc import Mapping
@@ -40,7 +41,7 @@ class PriceTableError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Pico-dollars per token. A cache rate of None is unknown. `derived`: some rate was computed from a ratio, not read."""
+    """Pico-dollars per token; a cache rate of None is unknown. `derived`: some rate comes from a ratio, not a list."""
 
     input_pico: int
     output_pico: int
@@ -108,10 +109,10 @@ class PriceBook:
     ) -> Rates | None:
         """The price per token of one call, or None where it is unknown.
 
-        `model_id` is the base id, `region` the source region. `tier` is the tier that *served* a synchronous call, as the
-        response says it (AWS may serve another than was asked for, and bills what it served); without it the lane's own.
-        Batch knows no tiers. `input_tokens` is the whole prompt, cached tokens included; a model with long-context prices
-        has no price without it.
+        `model_id` is the base id, `region` the source region. `tier` is the tier that *served* a synchronous call, as
+        the response says it (AWS may serve another than was asked for, and bills what it served); without it the
+        lane's own. Batch knows no tiers. `input_tokens` is the whole prompt, cached tokens included; a model with
+        long-context prices has no price without it.
         """
         multiplier = None
         if model_id in self._tiers:
@@ -126,7 +127,7 @@ class PriceBook:
     def cost_pico(
         self, model_id: str, region: str, kind: str, lane: str, tier: str | None, *, usage: Usage | None
     ) -> int | None:
-        """What an answered call cost: the rates for its prompt's length times its usage. None if any of it is unknown."""
+        """What an answered call cost: the rates for its prompt's length times its usage. None if any is unknown."""
         if usage is None:
             return None
         return cost_pico(self.rates(model_id, region, kind, lane, tier, input_tokens=usage.prompt_tokens), usage)
