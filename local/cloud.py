@@ -1,0 +1,216 @@
+"""The embedded cloud as a library: `start` one, `find` a running one, use it, `stop` it.
+
+A cloud that was started attached (the default) is a context manager and ends with the process that started it, however
+that ends. A detached one (`slackwater local up`) lives on until `stop`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from local import processes
+from local.client import aws_client
+from local.errors import CloudError
+from local.processes import REPOSITORY
+from local.settings import CREDENTIALS, Settings, choose_bedrock, repository_template
+from local.supervisor import LOCK, STATE
+
+__all__ = ["Cloud", "CloudError", "find", "start"]
+_START_TIMEOUT_S = 120.0
+_STOP_TIMEOUT_S = 15.0
+Progress = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cloud:
+    """A running embedded cloud. `clock_rate` is virtual seconds per real one from `clock_origin` (epoch seconds) on."""
+
+    endpoint: str
+    control_url: str
+    region: str
+    stack: str
+    outputs: Mapping[str, str]
+    pids: Mapping[str, int]
+    clock_rate: float
+    clock_origin: int
+    bedrock_url: str
+    runtime_url: str
+    batch_enabled: bool
+    state_dir: Path
+    supervisor: subprocess.Popen[bytes] | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    def env(self) -> dict[str, str]:
+        """What the `aws` command, any SDK and our own command need to reach this cloud."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ENDPOINT_URL_BEDROCK": self.bedrock_url,
+            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": self.runtime_url,
+            **CREDENTIALS,
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+            "SLACKWATER_STACK": self.stack,
+            "SLACKWATER_CONTROL_URL": self.control_url,
+            "SLACKWATER_CLOCK_RATE": f"{self.clock_rate:g}",
+            "SLACKWATER_CLOCK_ORIGIN": str(self.clock_origin),
+            **{name: self.outputs[key] for name, key in _OUTPUT_VARIABLES.items() if key in self.outputs},
+        }
+
+    def client(self, service: str, region: str | None = None) -> Any:
+        """A boto3 client of this cloud; the Bedrock services go where the workers' calls go."""
+        endpoint = {"bedrock": self.bedrock_url, "bedrock-runtime": self.runtime_url}.get(service, self.endpoint)
+        return aws_client(endpoint, service, region or self.region)
+
+    def worker_pids(self, function: str = "") -> list[int]:
+        """The emulator's living Lambda worker processes, of those functions whose name contains `function`."""
+        return [row.pid for row in processes.descendants(self.pids["aws"])
+                if row.command.endswith("/_worker.py") and function in row.command]
+
+    def logs(self) -> Path:
+        """The folder with one log file per process."""
+        return self.state_dir / "logs"
+
+    def stop(self) -> None:
+        """Ends all processes and removes their scratch; logs stay. A second call does nothing."""
+        if self.supervisor is not None:
+            _stop_child(self.supervisor)
+        elif _is_locked(self.state_dir):
+            _signal_supervisor(self.state_dir, self.pids["supervisor"])
+
+    def __enter__(self) -> Cloud:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+
+_OUTPUT_VARIABLES = {
+    "SLACKWATER_JOB_QUEUE": "JobQueueUrl",
+    "SLACKWATER_BUCKET": "BucketName",
+    "SLACKWATER_REPLY_QUEUE": "ReplyQueueUrl",
+    "SLACKWATER_REPLY_QUEUE_ARN": "ReplyQueueArn",
+}
+
+
+def start(
+    *,
+    state_dir: Path,
+    clock_rate: float,
+    port: int | None = None,
+    host: str = "127.0.0.1",
+    docker: bool = False,
+    template: Path | None = None,
+    bedrock_endpoint: str | None = None,
+    quiet: bool = True,
+    detached: bool = False,
+    satellites: Sequence[str] = (),
+    parameters: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Cloud:
+    """Starts a cloud and returns when the stack is deployed and the tick beats. Raises CloudError with what went wrong.
+
+    `AWS_ENDPOINT_URL_BEDROCK` and `AWS_ENDPOINT_URL_BEDROCK_RUNTIME` in `environ` (the process's own by default) win
+    over our emulator and over `bedrock_endpoint`; the clock then runs at 1. `parameters` are for the template.
+    """
+    environ = os.environ if environ is None else environ
+    control, runtime, rate, batch = choose_bedrock(environ, bedrock_endpoint, clock_rate)
+    settings = Settings(
+        state_dir=state_dir.resolve(), template=(template or repository_template()).resolve(), host=host, port=port,
+        clock_rate=rate, clock_origin=int(time.time()), own_bedrock=bedrock_endpoint is None, bedrock_url=control,
+        runtime_url=runtime, batch_enabled=batch, docker=docker, detached=detached, satellites=tuple(satellites),
+        parameters=dict(parameters or {}),
+    )
+    settings.logs.mkdir(parents=True, exist_ok=True)
+    with (settings.logs / "supervisor.log").open("ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "local.supervisor", settings.dumps()], cwd=REPOSITORY, env=dict(environ),
+            stdin=subprocess.DEVNULL if detached else subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+            start_new_session=True)
+    try:
+        state = _await_ready(child, progress or _printer(quiet), settings.logs / "supervisor.log")
+    except BaseException:
+        _stop_child(child)
+        raise
+    return _cloud(state, settings.state_dir, None if detached else child)
+
+
+def find(state_dir: Path) -> Cloud | None:
+    """The cloud that runs in `state_dir`; None when there is none, or it is not ready, or only its state file is left."""
+    state_dir = state_dir.resolve()
+    if not _is_locked(state_dir):
+        return None
+    try:
+        return _cloud(json.loads((state_dir / STATE).read_text()), state_dir, None)
+    except FileNotFoundError:
+        return None
+
+
+def _cloud(state: Mapping[str, Any], state_dir: Path, supervisor: subprocess.Popen[bytes] | None) -> Cloud:
+    names = {f.name for f in dataclasses.fields(Cloud)} - {"state_dir", "supervisor"}
+    return Cloud(**{name: state[name] for name in names}, state_dir=state_dir, supervisor=supervisor)
+
+
+def _await_ready(child: subprocess.Popen[bytes], progress: Progress, log: Path) -> dict[str, Any]:
+    assert child.stdout is not None
+    with child.stdout:
+        for line in child.stdout:
+            message = json.loads(line)
+            if "ready" in message:
+                ready: dict[str, Any] = message["ready"]
+                return ready
+            if "error" in message:
+                raise CloudError(message["error"])
+            progress(message["step"])
+    raise CloudError(f"the embedded cloud ended with status {child.wait()} before it was ready:\n{processes.tail(log)}")
+
+
+def _printer(quiet: bool) -> Progress:
+    def say(step: str) -> None:
+        if not quiet:
+            sys.stderr.write(f"embedded cloud: {step}\n")
+
+    return say
+
+
+def _is_locked(state_dir: Path) -> bool:
+    """Whether a supervisor lives there: it holds the lock, so a number that the system gave out again never fools us."""
+    try:
+        with (state_dir / LOCK).open("r+") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _stop_child(child: subprocess.Popen[bytes]) -> None:
+    if child.stdin is not None:
+        child.stdin.close()
+    child.terminate()
+    try:
+        child.wait(_STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        child.kill()  # its children end with it: they are on a leash
+        child.wait()
+
+
+def _signal_supervisor(state_dir: Path, pid: int) -> None:
+    import signal  # noqa: PLC0415
+
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    while _is_locked(state_dir):
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
