@@ -118,7 +118,7 @@ def test_usage_is_read_from_converse_with_cache_reads_and_writes_apart_from_the_
     )
     assert usage == Usage(10, 20, 400, 300, 100)
     assert usage.prompt_tokens == 710
-    assert usage.as_json() == {
+    assert usage.to_json() == {
         "input_tokens": 10,
         "output_tokens": 20,
         "cache_read_tokens": 400,
@@ -146,5 +146,5 @@ def test_an_impossible_token_count_is_refused(count):
 
 @given(st.builds(Usage, *[st.integers(min_value=0, max_value=10**9)] * 4))
 def test_usage_survives_a_result_line(usage):
-    assert Usage.from_json(orjson.loads(orjson.dumps(usage.as_json()))) == usage
+    assert Usage.from_json(orjson.loads(orjson.dumps(usage.to_json()))) == usage
     assert Usage.from_json(None) is None

@@ -65,7 +65,7 @@ class Usage:
             _count(usage.get("cache_write_tokens")),
         )
 
-    def as_json(self) -> dict[str, int]:
+    def to_json(self) -> dict[str, int]:
         """The `usage` object of a result line (format version 1: the lifetimes of cache writes are not told apart)."""
         return {
             "input_tokens": self.input_tokens,
