@@ -1,6 +1,6 @@
 """S3: create-only parts, small JSON documents, streams in and out at flat memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -77,11 +77,13 @@ class Store:
     def put_json(self, key: str, document: Any) -> None:
         self.put(key, orjson.dumps(document))
 
-    def put_file(self, key: str, file: Any) -> None:
-        """Uploads an open binary file by parts of 16 MiB; the file's position must be its start."""
-        with self.upload(key, content_type="application/x-ndjson") as out:
+    def put_file(self, key: str, file: Any, *, metadata: Mapping[str, str] | None = None) -> str | None:
+        """Uploads an open binary file by parts of 16 MiB from where it stands; gives the version id of what was written."""
+        out = self.upload(key, content_type="application/x-ndjson", metadata=metadata)
+        with out:
             while chunk := file.read(PART_BYTES):
                 out.write(chunk)
+        return out.version_id
 
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys under `prefix`, in S3's order (UTF-8)."""
@@ -110,20 +112,26 @@ class Store:
                 if attempt == REOPENS:
                     raise
 
-    def upload(self, key: str, *, content_type: str = "application/x-ndjson") -> "Upload":
+    def upload(
+        self, key: str, *, content_type: str = "application/x-ndjson", metadata: Mapping[str, str] | None = None
+    ) -> "Upload":
         """A streaming multipart upload: `with store.upload(key) as out: out.write(…)`; aborted when the block raises."""
-        return Upload(self._client, self.bucket, key, content_type)
+        return Upload(self._client, self.bucket, key, content_type, metadata)
 
 
 class Upload:
     """Parts of 16 MiB, complete at the end; small bodies go as one PUT."""
 
-    def __init__(self, client: Any, bucket: str, key: str, content_type: str) -> None:
-        self._client, self._bucket, self._key, self._type = client, bucket, key, content_type
+    def __init__(
+        self, client: Any, bucket: str, key: str, content_type: str, metadata: Mapping[str, str] | None = None
+    ) -> None:
+        self._client, self._bucket, self._key = client, bucket, key
+        self._about: dict[str, Any] = {"ContentType": content_type, **({"Metadata": dict(metadata)} if metadata else {})}
         self._buffer = bytearray()
         self._upload_id: str | None = None
         self._parts: list[dict[str, Any]] = []
         self.written_bytes = 0
+        self.version_id: str | None = None  # known at the end, in a bucket with versions
 
     def __enter__(self) -> "Upload":
         return self
@@ -140,21 +148,21 @@ class Upload:
                 self._client.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._upload_id)
             return
         if self._upload_id is None:
-            self._client.put_object(
-                Bucket=self._bucket, Key=self._key, Body=bytes(self._buffer), ContentType=self._type
+            answer = self._client.put_object(
+                Bucket=self._bucket, Key=self._key, Body=bytes(self._buffer), **self._about
             )
+            self.version_id = answer.get("VersionId")
             return
         if self._buffer:
             self._flush(len(self._buffer))
-        self._client.complete_multipart_upload(
+        answer = self._client.complete_multipart_upload(
             Bucket=self._bucket, Key=self._key, UploadId=self._upload_id, MultipartUpload={"Parts": self._parts}
         )
+        self.version_id = answer.get("VersionId")
 
     def _flush(self, size: int) -> None:
         if self._upload_id is None:
-            started = self._client.create_multipart_upload(
-                Bucket=self._bucket, Key=self._key, ContentType=self._type
-            )
+            started = self._client.create_multipart_upload(Bucket=self._bucket, Key=self._key, **self._about)
             self._upload_id = started["UploadId"]
         number = len(self._parts) + 1
         body = bytes(memoryview(self._buffer)[:size])
