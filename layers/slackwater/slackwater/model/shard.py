@@ -1,0 +1,88 @@
+"""A shard: one JSONL file = one Bedrock batch job, as the ledger knows it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from slackwater.model.job import Lane, Route
+
+
+class ShardState(StrEnum):
+    """staged → intent → open → (stopping) → collecting → settled; back to staged after a refusal."""
+
+    STAGED = "staged"  # its file is in S3
+    INTENT = "intent"  # a create may have been sent
+    OPEN = "open"  # the job's ARN is known
+    STOPPING = "stopping"  # a stop was sent
+    COLLECTING = "collecting"  # its output is being read, or it will have none: see `arn`
+    SETTLED = "settled"
+
+
+class OwnerKind(StrEnum):
+    """Whose jobs these are."""
+
+    RUN = "run"  # a dropped file: the shard is a unit of its run
+    POOL = "pool"  # queue jobs of any runs of one profile
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """The SHARD item. Times are the product's, `lease_until_s` is real (wall) seconds. `attempt` names the job."""
+
+    id: str
+    state: ShardState
+    region: str
+    model_id: str
+    base_model: str
+    kind: str
+    attempt: int
+    records: int
+    bytes: int
+    owner_kind: OwnerKind
+    owner: str
+    profile: str
+    home_region: str
+    deadline_at: datetime  # the latest of its jobs
+    guard_at: datetime  # from here on the job is stopped and what is missing rescued
+    generation: int = 0
+    profiles_version: str = ""
+    rescue_lane: Lane = Lane.ON_DEMAND
+    alternatives: tuple[Route, ...] = ()  # other ways to run it as a batch job, in the order to try
+    refused_regions: tuple[str, ...] = ()
+    job_name: str | None = None
+    arn: str | None = None
+    intent_at: datetime | None = None
+    intent_wall_s: int | None = None
+    submitted_at: datetime | None = None
+    stop_asked_at: datetime | None = None
+    stopped_seen_at: datetime | None = None
+    lease_until_s: int = 0
+    owner_worker: str | None = None
+    next_check_at: datetime | None = None
+
+    @property
+    def route(self) -> Route:
+        """Where it runs, as a result line names it."""
+        return Route(self.region, self.model_id, self.base_model, self.kind)
+
+    @property
+    def input_key(self) -> str:
+        """In the bucket of its region."""
+        return f"v1/shards/{self.id}/in.jsonl"
+
+    @property
+    def output_prefix(self) -> str:
+        """What the job is told to write under, in the bucket of its region."""
+        return f"v1/shards/{self.id}/out/"
+
+    @property
+    def index_key(self) -> str:
+        """Which record is which job; in the home bucket."""
+        return index_key(self.owner_kind, self.owner, self.id)
+
+
+def index_key(owner_kind: OwnerKind, owner: str, shard: str) -> str:
+    """The key of a shard's index in the home bucket."""
+    if owner_kind is OwnerKind.RUN:
+        return f"v1/runs/{owner}/index/{shard}.jsonl"
+    return f"v1/pools/{owner}/index-{shard}.jsonl"
