@@ -78,7 +78,7 @@ class Store:
         self.put(key, orjson.dumps(document))
 
     def put_file(self, key: str, file: Any, *, metadata: Mapping[str, str] | None = None) -> str | None:
-        """Uploads an open binary file by parts of 16 MiB from where it stands; gives the version id of what was written."""
+        """Uploads an open binary file by parts of 16 MiB from where it stands; gives the version id written."""
         out = self.upload(key, content_type="application/x-ndjson", metadata=metadata)
         with out:
             while chunk := file.read(PART_BYTES):
@@ -126,7 +126,9 @@ class Upload:
         self, client: Any, bucket: str, key: str, content_type: str, metadata: Mapping[str, str] | None = None
     ) -> None:
         self._client, self._bucket, self._key = client, bucket, key
-        self._about: dict[str, Any] = {"ContentType": content_type, **({"Metadata": dict(metadata)} if metadata else {})}
+        self._about: dict[str, Any] = {"ContentType": content_type}
+        if metadata:
+            self._about["Metadata"] = dict(metadata)
         self._buffer = bytearray()
         self._upload_id: str | None = None
         self._parts: list[dict[str, Any]] = []
