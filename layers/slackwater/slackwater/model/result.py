@@ -35,7 +35,7 @@ def succeeded(
         route=route.name,
         tier=tier,
         response=response,
-        usage=None if usage is None else usage.as_json(),
+        usage=None if usage is None else usage.to_json(),
         cost_usd=usd_float(cost_pico),
         list_usd=usd_float(list_pico),
         price_version=price_version,

@@ -1,0 +1,86 @@
+"""Converse in any region, one attempt a call; every error leaves here as a CallFailed that says who must act."""
+
+import time
+from functools import partial
+from threading import Lock
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    ReadTimeoutError,
+)
+
+from slackwater.model.errors import CallFailed
+from slackwater.model.job import Lane, Route
+from slackwater.model.usage import Usage, UsageError
+from slackwater.policy.classify import Fault, classify
+from slackwater.usecases.ports import Answer
+
+CONNECT_TIMEOUT_S: Final = 3
+TIMEOUT_STEP_S: Final = 60  # read timeouts are rounded up to this, so that clients (and their warm connections) are shared
+
+
+class BedrockRuntime:
+    """Holds one client per region and read timeout; safe in threads."""
+
+    def __init__(self, session: boto3.Session, *, connections: int) -> None:
+        self._session = session
+        self._connections = connections
+        self._clients: dict[tuple[str, int], Any] = {}
+        self._lock = Lock()
+
+    def converse(self, route: Route, lane: Lane, request: dict[str, Any], *, read_timeout_s: float) -> Answer:
+        """Makes one call. Raises CallFailed; the service's message may quote a prompt, so only its code is kept."""
+        tier = {"serviceTier": {"type": "flex"}} if lane is Lane.FLEX else {}
+        call = partial(self._client(route.region, read_timeout_s).converse, modelId=route.model_id, **tier)
+        began = time.perf_counter()
+        try:
+            response = call(**request)
+        except ClientError as exc:
+            raise _failure(exc) from None
+        except (ConnectTimeoutError, EndpointConnectionError) as exc:  # nothing was sent
+            raise CallFailed(type(exc).__name__, Fault.CAPACITY) from None
+        except (ReadTimeoutError, ConnectionClosedError, HTTPClientError) as exc:  # sent: may have been answered and billed
+            raise CallFailed(type(exc).__name__, Fault.UNKNOWN) from None
+        latency_ms = round((time.perf_counter() - began) * 1000)
+        response.pop("ResponseMetadata", None)
+        # a response without a tier was served as it was asked for; billing follows the served one
+        served = (response.get("serviceTier") or {}).get("type") or ("flex" if lane is Lane.FLEX else route.tier)
+        return Answer(response, _usage(response), latency_ms, served)
+
+    def _client(self, region: str, read_timeout_s: float) -> Any:
+        timeout = -(-int(read_timeout_s) // TIMEOUT_STEP_S) * TIMEOUT_STEP_S
+        with self._lock:  # making a client is not thread-safe, using one is (boto3 guide, Multithreading)
+            if (region, timeout) not in self._clients:
+                self._clients[region, timeout] = self._session.client(
+                    "bedrock-runtime",
+                    region_name=region,
+                    config=Config(
+                        retries={"total_max_attempts": 1},  # the engine owns the retries
+                        connect_timeout=CONNECT_TIMEOUT_S,
+                        read_timeout=timeout,
+                        max_pool_connections=self._connections,
+                        tcp_keepalive=True,  # NAT gateways drop connections that are idle for 350 s
+                    ),
+                )
+            return self._clients[region, timeout]
+
+
+def _usage(response: dict[str, Any]) -> Usage | None:
+    try:
+        return Usage.from_converse(response.get("usage"))
+    except UsageError:
+        return None
+
+
+def _failure(exc: ClientError) -> CallFailed:
+    error = exc.response["Error"]
+    status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    fault = classify(error.get("Code", ""), status, error.get("Message", ""), exc.response.get("originalStatusCode"))
+    return CallFailed(error.get("Code", "unknown"), fault)

@@ -1,0 +1,53 @@
+"""Runs and their units, as the ledger keeps them."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+
+class RunKind(StrEnum):
+    FILE = "file"
+    QUEUE = "queue"
+
+
+class RunState(StrEnum):
+    OPEN = "open"
+    SETTLING = "settling"
+    SETTLED = "settled"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ENDED = frozenset({RunState.SETTLED, RunState.FAILED, RunState.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A pack or a shard that a file run waits for. Of a pack, `lines` is the set of positions (line − `first_line`) in its block."""
+
+    id: str
+    kind: str  # pack | shard
+    block: str | None
+    lane: str
+    lines: bytes | None
+    first_line: int | None = None
+    generation: int = 1
+    jobs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PackMessage:
+    """The pack queue's message: a pack by reference. `hop` counts how often it went back to the queue."""
+
+    run_id: str
+    pack_id: str
+    block: str
+    hop: int = 0
+
+    def body(self) -> dict[str, Any]:
+        return {"v": 1, "run_id": self.run_id, "pack_id": self.pack_id, "block": self.block, "hop": self.hop}
+
+    @classmethod
+    def of(cls, body: dict[str, Any]) -> Self:
+        """Raises KeyError or TypeError for what is no pack message: our own bug, to be redriven."""
+        return cls(str(body["run_id"]), str(body["pack_id"]), str(body["block"]), int(body["hop"]))
