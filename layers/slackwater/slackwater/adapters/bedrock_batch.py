@@ -1,0 +1,148 @@
+"""Bedrock's batch jobs: create, ask, list, stop. One attempt a call; the reconciler owns the repetition."""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ParamValidationError,
+)
+
+from slackwater.model.batch_job import BatchJob, DefiniteRefusal, JobConflict, OutcomeUnknown, QuotaRefusal
+
+ONE_ATTEMPT: Final = Config(retries={"total_max_attempts": 1}, connect_timeout=3, read_timeout=30)
+MIN_TIMEOUT_H: Final = 24  # timeoutDurationInHours: 24–168 (API reference, CreateModelInvocationJob)
+MAX_TIMEOUT_H: Final = 168
+PAGE: Final = 1000
+
+FULL: Final = frozenset(
+    {"ServiceQuotaExceededException", "ThrottlingException", "TooManyRequestsException", "Throttling"}
+)
+MISSING: Final = "ResourceNotFoundException"
+
+
+class BatchJobs:
+    """The control plane of every batch region. Raises the errors of `model.batch_job`, which hold codes only."""
+
+    def __init__(
+        self,
+        client: Callable[[str], Any],
+        *,
+        buckets: Mapping[str, str],
+        roles: Mapping[str, str],
+        default_role: str = "",
+    ) -> None:
+        """`client(region)` is a `bedrock` client with ONE_ATTEMPT; `buckets` and `roles` are by region."""
+        self._client = client
+        self._buckets = buckets
+        self._roles = roles
+        self._default_role = default_role
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Where batch jobs can be run: the regions that have a bucket of ours."""
+        return tuple(self._buckets)
+
+    def create(
+        self, *, region: str, name: str, model_id: str, input_key: str, output_prefix: str, timeout_h: int
+    ) -> str:
+        """Creates the job and gives its ARN; `name` is its `clientRequestToken` too, so that a repeat makes no second."""
+        bucket = self._buckets[region]
+        answer = self._ask(
+            region,
+            "create_model_invocation_job",
+            jobName=name,
+            clientRequestToken=name,
+            roleArn=self._roles.get(region) or self._default_role,
+            modelId=model_id,
+            modelInvocationType="Converse",
+            inputDataConfig={"s3InputDataConfig": {"s3InputFormat": "JSONL", "s3Uri": f"s3://{bucket}/{input_key}"}},
+            outputDataConfig={"s3OutputDataConfig": {"s3Uri": f"s3://{bucket}/{output_prefix}"}},
+            timeoutDurationInHours=max(MIN_TIMEOUT_H, min(MAX_TIMEOUT_H, timeout_h)),
+        )
+        return str(answer["jobArn"])
+
+    def get(self, region: str, arn: str) -> BatchJob | None:
+        """The job, or None where Bedrock knows no such one."""
+        try:
+            return _job(region, self._ask(region, "get_model_invocation_job", jobIdentifier=arn))
+        except DefiniteRefusal as exc:
+            if exc.code == MISSING:
+                return None
+            raise
+
+    def list(self, region: str, name_contains: str, *, since: datetime | None = None) -> Iterator[BatchJob]:
+        """The jobs whose name *begins* with `name_contains` (Bedrock's filter looks anywhere in it), newest first."""
+        more: dict[str, Any] = {} if since is None else {"submitTimeAfter": since}
+        while True:
+            page = self._ask(
+                region,
+                "list_model_invocation_jobs",
+                nameContains=name_contains,
+                maxResults=PAGE,
+                sortBy="CreationTime",
+                sortOrder="Descending",
+                **more,
+            )
+            for summary in page.get("invocationJobSummaries", []):
+                if summary.get("jobName", "").startswith(name_contains):
+                    yield _job(region, summary)
+            if not page.get("nextToken"):
+                return
+            more["nextToken"] = page["nextToken"]
+
+    def stop(self, region: str, arn: str) -> bool:
+        """Asks the job to stop; False where it has ended already, is stopping or is unknown."""
+        try:
+            self._ask(region, "stop_model_invocation_job", jobIdentifier=arn)
+        except JobConflict:
+            return False
+        except DefiniteRefusal as exc:
+            if exc.code in (MISSING, "ValidationException"):
+                return False
+            raise
+        return True
+
+    def _ask(self, region: str, operation: str, **arguments: Any) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = getattr(self._client(region), operation)(**arguments)
+        except ClientError as exc:
+            raise _refusal(exc) from None  # Bedrock's message may quote an input: keep the code only
+        except (ParamValidationError, NoCredentialsError) as exc:
+            raise DefiniteRefusal(type(exc).__name__) from None  # never left this machine
+        except (ConnectTimeoutError, EndpointConnectionError) as exc:
+            raise OutcomeUnknown(type(exc).__name__) from None
+        except BotoCoreError as exc:  # read time-out, reset, broken answer: it may have been done
+            raise OutcomeUnknown(type(exc).__name__) from None
+        return answer
+
+
+def _refusal(exc: ClientError) -> DefiniteRefusal | QuotaRefusal | JobConflict | OutcomeUnknown:
+    code = str(exc.response.get("Error", {}).get("Code", "unknown"))
+    status = int(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
+    if code == "ConflictException":
+        return JobConflict(code)
+    if code in FULL or status == 429:
+        return QuotaRefusal(code)
+    if 400 <= status < 500 and status != 408:
+        return DefiniteRefusal(code)
+    return OutcomeUnknown(code)
+
+
+def _job(region: str, found: Mapping[str, Any]) -> BatchJob:
+    return BatchJob(
+        name=found.get("jobName", ""),
+        arn=found["jobArn"],
+        status=found["status"],
+        region=region,
+        submitted_at=found.get("submitTime"),
+        ended_at=found.get("endTime"),
+        total_records=found.get("totalRecordCount"),
+        processed_records=found.get("processedRecordCount"),
+    )

@@ -1,0 +1,185 @@
+"""SHARD items: every change names the state it comes from, so that a late or doubled worker changes nothing."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from slackwater.adapters.ledger.table import ConditionFailed, Item, Key, Table, Write, due_partition
+from slackwater.model.clock import Clock, iso, parse_iso
+from slackwater.model.errors import Lost
+from slackwater.model.job import Lane, Route
+from slackwater.model.shard import OwnerKind, Shard, ShardState
+
+_TIMES: Final = (
+    "deadline_at", "guard_at", "intent_at", "submitted_at", "stop_asked_at", "stopped_seen_at", "next_check_at",
+)  # fmt: skip
+_DAY_S: Final = 86_400
+
+
+class ShardLedger:
+    """The shards of all runs and pools. Raises Lost where a change finds another state, attempt or owner."""
+
+    def __init__(self, table: Table, clock: Clock, *, retain_days: int = 30) -> None:
+        self._table = table
+        self._clock = clock
+        self._retain_s = retain_days * _DAY_S
+
+    def create(self, shard: Shard) -> bool:
+        """Registers a staged shard; False where it stands there already (the same jobs make the same id)."""
+        item = {**_item(shard), "v": 1, "ttl": self._ttl(), "gsi1pk": due_partition(shard.id)}
+        try:
+            self._table.write(Write(_key(shard.id), put=item, condition="attribute_not_exists(#pk)"))
+        except ConditionFailed:
+            return False
+        return True
+
+    def get(self, shard_id: str) -> Shard | None:
+        """The shard as it is now (a consistent read)."""
+        item = self._table.get(_key(shard_id))
+        return None if item is None else _shard(shard_id, item)
+
+    def lease(self, shard_id: str, worker: str, *, seconds: int) -> Shard | None:
+        """Takes the shard for `worker`, or None while another lives. A second call by the same worker renews it.
+
+        Raises Lost for an unknown shard.
+        """
+        now_s = int(self._clock.wall_s())
+        write = Write(
+            _key(shard_id),
+            set_={"lease_until_s": now_s + seconds, "owner_worker": worker},
+            condition="attribute_exists(#pk) AND (#lease_until_s <= :now OR #owner_worker = :me)",
+            values={"now": now_s, "me": worker},
+        )
+        try:
+            return _shard(shard_id, self._table.write(write, returns="ALL_NEW"))
+        except ConditionFailed as exc:
+            if exc.item is None:
+                raise Lost(f"no shard {shard_id}") from None
+            return None
+
+    def release(self, shard_id: str, worker: str) -> None:
+        """Gives the lease back, if it is still ours."""
+        try:
+            self._table.write(
+                Write(
+                    _key(shard_id),
+                    set_={"lease_until_s": 0},
+                    condition="#owner_worker = :me",
+                    values={"me": worker},
+                )
+            )
+        except ConditionFailed:
+            return
+
+    def change(self, shard: Shard, **fields: Any) -> Shard:
+        """`shard` with `fields` set, if its state, attempt and owner are still the ones that `shard` holds.
+
+        A field of None is removed. Raises Lost.
+        """
+        changed = replace(shard, **fields)
+        wire = _item(changed)
+        removed = [name for name in fields if fields[name] is None]
+        conditions = ["#state = :was_state", "#attempt = :was_attempt"]
+        values: dict[str, Any] = {"was_state": shard.state.value, "was_attempt": shard.attempt}
+        if shard.owner_worker is not None:
+            conditions.append("#owner_worker = :was_owner")
+            values["was_owner"] = shard.owner_worker
+        try:
+            self._table.write(
+                Write(
+                    _key(shard.id),
+                    set_={**{name: wire[name] for name in fields if fields[name] is not None}, "ttl": self._ttl()},
+                    remove=removed,
+                    condition=" AND ".join(conditions),
+                    values=values,
+                )
+            )
+        except ConditionFailed:
+            raise Lost(f"shard {shard.id} is no longer {shard.state.value}, attempt {shard.attempt}") from None
+        return changed
+
+    def settle(self, shard: Shard, counts: Mapping[str, int]) -> Shard:
+        """The last change: `counts` (records by outcome) stay on the item, nothing is due any more. Raises Lost."""
+        try:
+            self._table.write(
+                Write(
+                    _key(shard.id),
+                    set_={"state": ShardState.SETTLED.value, "counts": dict(counts), "lease_until_s": 0},
+                    remove=("gsi1pk", "next_check_at"),
+                    condition="#state = :was_state AND #attempt = :was_attempt",
+                    values={"was_state": shard.state.value, "was_attempt": shard.attempt},
+                )
+            )
+        except ConditionFailed as exc:
+            if exc.item is not None and exc.item.get("state") == ShardState.SETTLED.value:
+                return replace(shard, state=ShardState.SETTLED)
+            raise Lost(f"shard {shard.id} is no longer {shard.state.value}, attempt {shard.attempt}") from None
+        return replace(shard, state=ShardState.SETTLED, next_check_at=None)
+
+    def look_again(self, shard_id: str, at: datetime, *, seen: datetime | None = None) -> bool:
+        """Sets when tick looks next; with `seen` only if nobody has set it since. Never wakes a settled shard."""
+        condition, values = "attribute_exists(#gsi1pk)", {}
+        if seen is not None:
+            condition, values = f"{condition} AND #next_check_at = :seen", {"seen": iso(seen)}
+        try:
+            self._table.write(
+                Write(_key(shard_id), set_={"next_check_at": iso(at)}, condition=condition, values=values)
+            )
+        except ConditionFailed:
+            return False
+        return True
+
+    def remember(self, shard: Shard, *, status: str, ended_at: datetime, counts: Mapping[str, int]) -> None:
+        """One HIST item per ended job: what a forecast can learn from. Writing it again changes nothing."""
+        item: Item = {
+            "v": 1,
+            "ttl": self._ttl(),
+            "records": shard.records,
+            "status": status,
+            "submitted_at": None if shard.submitted_at is None else iso(shard.submitted_at),
+            "ended_at": iso(ended_at),
+            "counts": dict(counts),
+        }
+        self._table.write(Write((f"HIST#{shard.region}|{shard.base_model}", f"{iso(ended_at)}#{shard.id}"), put=item))
+
+    def _ttl(self) -> int:
+        return int(self._clock.wall_s()) + self._retain_s
+
+
+def _key(shard_id: str) -> Key:
+    return f"SHARD#{shard_id}", "META"
+
+
+def _item(shard: Shard) -> Item:
+    item: Item = {}
+    for name in Shard.__dataclass_fields__:
+        value = getattr(shard, name)
+        if name == "id" or value is None:
+            continue
+        if name in _TIMES:
+            value = iso(value)
+        elif name == "alternatives":
+            value = [{"region": r.region, "model_id": r.model_id, "kind": r.kind} for r in value]
+        elif name == "refused_regions":
+            value = list(value)
+        elif isinstance(value, ShardState | OwnerKind | Lane):
+            value = value.value
+        item[name] = value
+    return item
+
+
+def _shard(shard_id: str, item: Item) -> Shard:
+    given = {name: item[name] for name in Shard.__dataclass_fields__ if item.get(name) is not None}
+    for name in _TIMES:
+        if name in given:
+            given[name] = parse_iso(given[name])
+    given["id"] = shard_id
+    given["state"] = ShardState(given["state"])
+    given["owner_kind"] = OwnerKind(given["owner_kind"])
+    given["rescue_lane"] = Lane(given["rescue_lane"])
+    given["refused_regions"] = tuple(given.get("refused_regions", ()))
+    given["alternatives"] = tuple(
+        Route(a["region"], a["model_id"], given["base_model"], a["kind"]) for a in given.get("alternatives", ())
+    )
+    return Shard(**given)
