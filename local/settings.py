@@ -88,7 +88,8 @@ def choose_bedrock(
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The caller's environment without his AWS settings, his Python path and his proxies' hold on loopback."""
     env = {k: v for k, v in environ.items() if not k.startswith("AWS_") or k in _KEPT_AWS_VARIABLES}
-    env.pop("PYTHONPATH", None)  # else Lambda workers would import from it instead of from their layer
+    for name in ("PYTHONPATH", "SERVICES", "LOCALSTACK_PERSISTENCE"):  # workers would import from the first
+        env.pop(name, None)
     bypass = ",".join(filter(None, (environ.get("NO_PROXY") or environ.get("no_proxy"), "127.0.0.1,localhost")))
     return env | CREDENTIALS | {
         "AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION, "AWS_CONFIG_FILE": os.devnull,
@@ -108,7 +109,9 @@ def emulator_environment(settings: Settings, environ: Mapping[str, str], port: i
         "LOG_LEVEL": "WARNING",
         "TMPDIR": str(settings.tmp),
         "STATE_DIR": str(settings.tmp / "state"),
-        "S3_DATA_DIR": str(settings.tmp / "s3"),
+        # Its own persistence keeps bodies of versioned buckets in memory all the same, and reads whole files for ranges.
+        "S3_PERSIST": "0", "PERSIST_STATE": "0", "S3_DATA_DIR": str(settings.tmp / "s3"),
+        "AUTH": "false", "USE_SSL": "0", "LAMBDA_EXECUTOR": "local",
         "SFN_WAIT_SCALE": f"{min(1.0, 1.0 / settings.clock_rate):.6f}",
         "IOT_MTLS_ENABLED": "0", "SFTP_ENABLED": "0",    # listeners on fixed ports that nobody asked for
         "DOCKER_HOST": f"unix://{settings.tmp}/no-docker.sock",  # it would look for containers of its own to remove

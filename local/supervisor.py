@@ -74,7 +74,7 @@ class Supervisor:
         endpoint = f"http://{s.host}:{port}"
         control_url = self._start_bedrock(endpoint) if s.own_bedrock else str(s.bedrock_url)
         env = emulator_environment(s, os.environ, port, s.bedrock_url or control_url, s.runtime_url or control_url)
-        self._spawn("aws", "ministack", [], env)
+        self._spawn("aws", "local.aws", [], env)
         self._report({"step": "emulators"})
         from local.deploy import deploy, function_name, stop_schedules  # noqa: PLC0415  (boto3 loads while they boot)
         from local.ticker import Ticker  # noqa: PLC0415

@@ -1,0 +1,77 @@
+"""The emulated AWS: `python -m local.aws` is ministack with two of its answers corrected, settings by environment.
+
+1. S3's `Object Created` events name the version of the object in a versioned bucket, as S3's do
+   (https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html); ministack leaves `version-id` out.
+2. `PutEvents` takes the source `aws.bedrock`, so that our Bedrock emulator, a process of its own, can send the events
+   that Bedrock sends. AWS refuses sources that begin with `aws.`, and so does ministack.
+
+Both wrap one function each. A ministack in which such a name is gone is refused at start.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from local.errors import CloudError
+
+BEDROCK_SOURCE = "aws.bedrock"
+
+
+def name_versions(s3: ModuleType, eventbridge: ModuleType) -> None:
+    """Correction 1. The version is known where the event is made and wanted where it is sent, on the same thread."""
+    fire, dispatch = _function(s3, "_fire_s3_event"), _function(eventbridge, "_dispatch_event")
+    current = threading.local()
+
+    def fire_s3_event(*args: Any, version_id: str | None = None, **kwargs: Any) -> None:
+        current.version_id = version_id
+        try:
+            fire(*args, version_id=version_id, **kwargs)
+        finally:
+            current.version_id = None
+
+    def dispatch_event(event: dict[str, Any], *args: Any) -> Any:
+        version_id = getattr(current, "version_id", None)
+        if version_id and event.get("Source") == "aws.s3":
+            detail = json.loads(event["Detail"])
+            detail["object"]["version-id"] = version_id
+            event = {**event, "Detail": json.dumps(detail)}
+        return dispatch(event, *args)
+
+    setattr(s3, "_fire_s3_event", fire_s3_event)  # noqa: B010
+    setattr(eventbridge, "_dispatch_event", dispatch_event)  # noqa: B010
+
+
+def accept_bedrock_events(eventbridge: ModuleType) -> None:
+    """Correction 2, for requests whose every entry has that source."""
+    put = _function(eventbridge, "_put_events")
+
+    def put_events(data: dict[str, Any], allow_aws_source: bool = False) -> Any:
+        sources = {entry.get("Source") for entry in data.get("Entries", [])}
+        return put(data, allow_aws_source=allow_aws_source or sources == {BEDROCK_SOURCE})
+
+    setattr(eventbridge, "_put_events", put_events)  # noqa: B010
+
+
+def _function(module: ModuleType, name: str) -> Callable[..., Any]:
+    found = getattr(module, name, None)
+    if not callable(found):
+        raise CloudError(f"this ministack has no {module.__name__}.{name}; install the release pinned in pyproject.toml")
+    return found  # type: ignore[no-any-return]
+
+
+def main() -> None:
+    """Serves until it is killed."""
+    from ministack import app  # noqa: PLC0415  (reads its settings from the environment when imported)
+    from ministack.services import eventbridge, s3  # noqa: PLC0415
+
+    name_versions(s3, eventbridge)
+    accept_bedrock_events(eventbridge)
+    app.main()
+
+
+if __name__ == "__main__":
+    main()
