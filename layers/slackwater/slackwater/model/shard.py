@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from slackwater.model import names
 from slackwater.model.job import Lane, Route
 
 
@@ -68,12 +69,12 @@ class Shard:
     @property
     def input_key(self) -> str:
         """In the bucket of its region."""
-        return f"v1/shards/{self.id}/in.jsonl"
+        return names.shard_input_key(self.id)
 
     @property
     def output_prefix(self) -> str:
         """What the job is told to write under, in the bucket of its region."""
-        return f"v1/shards/{self.id}/out/"
+        return names.shard_output_prefix(self.id)
 
     @property
     def index_key(self) -> str:
@@ -84,5 +85,5 @@ class Shard:
 def index_key(owner_kind: OwnerKind, owner: str, shard: str) -> str:
     """The key of a shard's index in the home bucket."""
     if owner_kind is OwnerKind.RUN:
-        return f"v1/runs/{owner}/index/{shard}.jsonl"
+        return names.index_key(owner, shard)
     return f"v1/pools/{owner}/index-{shard}.jsonl"

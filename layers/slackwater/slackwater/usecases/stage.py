@@ -1,0 +1,164 @@
+"""A shard's files and its entry in the ledger: from here on the tick knows of it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from tempfile import SpooledTemporaryFile
+from typing import Any, BinaryIO, Final, Protocol, cast
+
+import orjson
+
+from slackwater.model import ids
+from slackwater.model.clock import Clock, iso
+from slackwater.model.job import Lane, Route
+from slackwater.model.shard import OwnerKind, Shard, ShardState
+
+MIN_RECORDS: Final = 100  # Bedrock's quotas for every listed model
+MAX_RECORDS: Final = 100_000
+MAX_BYTES: Final = 950_000_000  # Bedrock takes 1 GB, and it is not said whether that is 10⁹ or 2³⁰
+IN_MEMORY_BYTES: Final = 16 * 1024 * 1024  # beyond it a spool goes to /tmp
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    """One job that goes into a shard. `request` is its Converse body; `first_line` is the first line of its block."""
+
+    run: str
+    block: str
+    line: int
+    id: str
+    job: str
+    request: dict[str, Any]
+    first_line: int
+    deadline_at: datetime | None = None  # where it is not the shard's
+    tags: dict[str, str] | None = None
+
+
+class ShardsPort(Protocol):
+    def create(self, shard: Shard) -> bool: ...
+
+
+class FilesPort(Protocol):
+    def put_input(self, shard: Shard, file: BinaryIO) -> None: ...
+    def put_index(self, shard: Shard, file: BinaryIO) -> None: ...
+
+
+class Stage:
+    """Stages shards. Staging the same jobs again gives the same shard and writes the same bytes."""
+
+    def __init__(self, *, shards: ShardsPort, files: FilesPort, clock: Clock) -> None:
+        self._shards = shards
+        self._files = files
+        self._clock = clock
+
+    def shard(
+        self,
+        *,
+        owner_kind: OwnerKind | str,
+        owner: str,
+        profile: str,
+        home_region: str,
+        records: Iterable[StageRecord],
+        region: str,
+        model_id: str,
+        base_model: str,
+        kind: str,
+        deadline_at: datetime,
+        guard_at: datetime,
+        generation: int,
+        profiles_version: str = "",
+        rescue_lane: Lane = Lane.ON_DEMAND,
+        alternatives: Sequence[Route] = (),
+        min_records: int = MIN_RECORDS,
+        max_records: int = MAX_RECORDS,
+        max_bytes: int = MAX_BYTES,
+    ) -> str:
+        """Writes input and index, enters the shard as `staged` and gives its id.
+
+        `owner` is the run's or pool's id, `deadline_at` the latest deadline of the jobs, `guard_at` the moment from
+        which a running job is stopped; `alternatives` are the batch routes to try after a definite refusal. Raises
+        ValueError where the records break a limit of Bedrock: the cut was wrong.
+        """
+        with _Spool() as spool:
+            for record in records:
+                spool.add(record, deadline_at)
+            spool.check(min_records, max_records, max_bytes)
+            shard = Shard(
+                id=ids.shard_id(owner, spool.jobs, generation),
+                state=ShardState.STAGED,
+                region=region,
+                model_id=model_id,
+                base_model=base_model,
+                kind=kind,
+                attempt=1,
+                records=len(spool.jobs),
+                bytes=spool.bytes,
+                owner_kind=OwnerKind(owner_kind),
+                owner=owner,
+                profile=profile,
+                home_region=home_region,
+                deadline_at=deadline_at,
+                guard_at=guard_at,
+                generation=generation,
+                profiles_version=profiles_version,
+                rescue_lane=rescue_lane,
+                alternatives=tuple(alternatives),
+                next_check_at=self._clock.now(),
+            )
+            self._files.put_index(shard, spool.file("index"))
+            self._files.put_input(shard, spool.file("input"))
+        self._shards.create(shard)
+        return shard.id
+
+
+class _Spool:
+    """Records on their way to S3: flat memory but for the job ids, of which there are at most 100,000."""
+
+    def __init__(self) -> None:
+        self._input = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - closed by __exit__
+        self._index = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115
+        self.jobs: list[str] = []
+        self.bytes = 0
+
+    def __enter__(self) -> "_Spool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._input.close()
+        self._index.close()
+
+    def add(self, record: StageRecord, default_deadline: datetime) -> None:
+        ordinal = len(self.jobs)
+        line = orjson.dumps(
+            {"recordId": ids.record_id(ordinal), "modelInput": record.request}, option=orjson.OPT_APPEND_NEWLINE
+        )
+        row: dict[str, Any] = {
+            "r": ordinal,
+            "run": record.run,
+            "block": record.block,
+            "line": record.line,
+            "first": record.first_line,
+            "id": record.id,
+            "job": record.job,
+        }
+        if record.deadline_at is not None and record.deadline_at != default_deadline:
+            row["deadline"] = iso(record.deadline_at)
+        if record.tags:
+            row["tags"] = record.tags
+        self._input.write(line)
+        self._index.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+        self.jobs.append(record.job)
+        self.bytes += len(line)
+
+    def check(self, min_records: int, max_records: int, max_bytes: int) -> None:
+        if not min_records <= len(self.jobs) <= max_records:
+            raise ValueError(f"a shard of {len(self.jobs)} records: {min_records} to {max_records} are allowed")
+        if self.bytes > max_bytes:
+            raise ValueError(f"a shard of {self.bytes} bytes: at most {max_bytes} are allowed")
+        if len(set(self.jobs)) != len(self.jobs):
+            raise ValueError("a job is twice in one shard")
+
+    def file(self, which: str) -> BinaryIO:
+        file = self._input if which == "input" else self._index
+        file.seek(0)
+        return cast(BinaryIO, file)
