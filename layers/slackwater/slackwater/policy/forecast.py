@@ -1,0 +1,71 @@
+"""How long a batch job takes, and the moments that follow from it. Until there is history it is a guess, and says
+so."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+MARGIN_S: Final = 1800
+"""Kept free before every deadline of a batch job."""
+
+MIN_HISTORY: Final = 20
+"""Own ended jobs of a model and region before their turnaround replaces the prior."""
+
+_Z95: Final = 1.6448536269514722  # the 95 % quantile of the normal distribution
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Turnaround of a batch job in seconds at two quantiles. `basis` `prior`: a guess, AWS promises nothing."""
+
+    p50_s: int
+    p95_s: int
+    basis: Literal["prior", "history"]
+    n: int
+
+    def p_late(self, slack_s: float) -> float:
+        """The chance that a job takes longer than `slack_s`: a log-normal through both quantiles."""
+        if slack_s <= 0:
+            return 1.0
+        if self.p95_s <= self.p50_s:
+            return 0.0 if slack_s >= self.p50_s else 1.0
+        sigma = math.log(self.p95_s / self.p50_s) / _Z95
+        return 0.5 * math.erfc(math.log(slack_s / self.p50_s) / (sigma * math.sqrt(2)))
+
+    def as_json(self) -> dict[str, int | str]:
+        """For plan, receipt and explain."""
+        return {"p50_s": self.p50_s, "p95_s": self.p95_s, "basis": self.basis, "n": self.n}
+
+
+PRIOR: Final = Forecast(p50_s=2 * 3600, p95_s=8 * 3600, basis="prior", n=0)
+
+
+def forecast(turnaround_s: Sequence[int] = ()) -> Forecast:
+    """The forecast from own ended jobs (seconds from submit to end, in any order); fewer than `MIN_HISTORY` leave
+    the prior."""
+    if len(turnaround_s) < MIN_HISTORY:
+        return Forecast(PRIOR.p50_s, PRIOR.p95_s, "prior", len(turnaround_s))
+    ranked = sorted(turnaround_s)
+    return Forecast(max(1, _nearest_rank(ranked, 50)), max(1, _nearest_rank(ranked, 95)), "history", len(ranked))
+
+
+def latest_start(deadline: datetime, expected: Forecast, drain_s: float) -> datetime:
+    """The last moment at which a batch job may still be begun: p95, then a rescue's drain, then the margin, fit
+    before the deadline."""
+    return deadline - timedelta(seconds=expected.p95_s + drain_s + MARGIN_S)
+
+
+def guard_at(deadline: datetime, drain_s: float) -> datetime:
+    """When a job that still runs is stopped, so that what it finished is kept and the rest is rescued in time."""
+    return deadline - timedelta(seconds=max(MARGIN_S, 2 * drain_s))
+
+
+def last_moment(deadline: datetime, drain_s: float) -> datetime:
+    """When rescue can wait no longer for a job to say what it finished."""
+    return deadline - timedelta(seconds=drain_s)
+
+
+def _nearest_rank(ranked: Sequence[int], percent: int) -> int:
+    return ranked[max(0, -(-len(ranked) * percent // 100) - 1)]

@@ -1,0 +1,177 @@
+"""A profile's wishes against what AWS offers: the concrete routes of its calls and of its batch jobs."""
+
+from collections.abc import Container, Iterable, Sequence
+from typing import NoReturn
+
+from slackwater.model.errors import ConfigurationError
+from slackwater.model.job import Lane, Route
+from slackwater.model.profile import IN_REGION, Mode, Profile, RouteSpec
+from slackwater.policy.capability import Capability, RouteKind, allowed_by_residency
+from slackwater.policy.prices import PriceBook, Rates
+from slackwater.policy.weights import PriceOf
+
+TYPICAL_INPUT_TOKENS = 1000
+TYPICAL_OUTPUT_TOKENS = 300
+"""The mix by which routes are ranked before a job's own tokens are known."""
+
+
+def resolve_routes(profile: Profile, capability: Capability, prices: PriceBook, *, name: str = "") -> tuple[Route, ...]:
+    """The routes of on-demand and flex calls, in the profile's order; for `auto` the cheapest allowed way of each
+    region, cheapest first.
+
+    Raises ConfigurationError that names the field, the value and what would be allowed.
+    """
+    if not capability.regions(profile.model):
+        known = ", ".join(sorted(capability.models()))
+        _refuse(name, "model", profile.model, f"a model of the price table: {known}")
+    if profile.routes == "auto":
+        routes = _auto(profile, capability, prices)
+        if not routes:
+            _refuse(name, "residency", str(profile.residency), f"a residency in which {profile.model} can be called")
+    else:
+        routes = tuple(
+            _route(_way_of(spec, index, profile, capability, name), spec.weight)
+            for index, spec in enumerate(profile.routes)
+        )
+    if Lane.ON_DEMAND not in profile.lanes and not flex_routes(routes, capability):
+        _refuse(name, "lanes", "flex", f"on_demand: {profile.model} has no flex tier on these routes")
+    return routes
+
+
+def flex_routes(routes: Iterable[Route], capability: Capability) -> tuple[Route, ...]:
+    """Those of `routes` on which the half-price service tier exists, with tier `flex`."""
+    found = []
+    for route in routes:
+        way = capability.way(route.base_model, route.region, _prefix(route))
+        if way is not None and way.flex:
+            found.append(Route(route.region, route.model_id, route.base_model, route.kind, route.weight, "flex"))
+    return tuple(found)
+
+
+def batch_routes(
+    profile: Profile,
+    routes: Sequence[Route],
+    capability: Capability,
+    prices: PriceBook,
+    *,
+    deployed: Container[str],
+    name: str = "",
+) -> tuple[Route, ...]:
+    """Where the profile's batch jobs may run: its batch regions that have a bucket of ours (`deployed`), each by the
+    route's own way if that has batch, else by the region's cheapest allowed way that has. Raises ConfigurationError
+    for a named region without batch."""
+    if Lane.BATCH not in profile.lanes:
+        return ()
+    named = profile.batch_regions != "auto"
+    by_region = {route.region: route for route in reversed(routes)}
+    regions = (
+        profile.batch_regions if profile.batch_regions != "auto" else tuple(dict.fromkeys(r.region for r in routes))
+    )
+    found = []
+    for region in regions:
+        route = by_region.get(region)
+        way = _batch_way(profile, route, region, capability, prices)
+        if way is None:
+            if named:
+                allowed = [
+                    r for r in capability.regions(profile.model) if _batch_way(profile, None, r, capability, prices)
+                ]
+                _refuse(
+                    name,
+                    "batch_regions",
+                    region,
+                    f"one of {', '.join(sorted(allowed)) or 'none: the model has no batch'}",
+                )
+            continue
+        if region in deployed:
+            found.append(_route(way, route.weight if route else 1))
+    return tuple(found)
+
+
+def typical_price(prices: PriceBook, lane: Lane = Lane.ON_DEMAND) -> PriceOf:
+    """A ranking price for `weights.order`: pico-dollars of a call of the typical mix on a route; None where unknown."""
+
+    def price(route: Route) -> int | None:
+        rates = prices.rates(route.base_model, route.region, route.kind, lane.value, input_tokens=TYPICAL_INPUT_TOKENS)
+        return _typical(rates)
+
+    return price
+
+
+def batch_shares(mode: Mode, routes: Sequence[Route], price: PriceOf) -> tuple[Route, ...]:
+    """Over which of the batch routes shards are divided by weight: all (weighted), those of the lowest price, or the
+    first."""
+    if not routes or mode is Mode.WEIGHTED:
+        return tuple(routes)
+    if mode is Mode.PRIMARY:
+        return (routes[0],)
+    known = [cost for cost in map(price, routes) if cost is not None]
+    return tuple(r for r in routes if price(r) == min(known)) if known else tuple(routes)
+
+
+def _typical(rates: Rates | None) -> int | None:
+    if rates is None:
+        return None
+    return TYPICAL_INPUT_TOKENS * rates.input_pico + TYPICAL_OUTPUT_TOKENS * rates.output_pico
+
+
+def _auto(profile: Profile, capability: Capability, prices: PriceBook) -> tuple[Route, ...]:
+    ways = []
+    for region in capability.regions(profile.model):
+        allowed = [
+            way
+            for way in capability.ways(profile.model, region)
+            if way.on_demand and allowed_by_residency(profile.residency, region, way.prefix)
+        ]
+        if allowed:
+            ways.append(min(allowed, key=lambda way: _rank(way, prices, Lane.ON_DEMAND)))
+    ways.sort(key=lambda way: (*_rank(way, prices, Lane.ON_DEMAND), way.region != profile.home_region, way.region))
+    return tuple(_route(way, 1) for way in ways)
+
+
+def _rank(way: RouteKind, prices: PriceBook, lane: Lane) -> tuple[bool, int]:
+    cost = _typical(
+        prices.rates(way.model_id, way.region, way.price_kind, lane.value, input_tokens=TYPICAL_INPUT_TOKENS)
+    )
+    return cost is None, cost or 0
+
+
+def _way_of(spec: RouteSpec, index: int, profile: Profile, capability: Capability, name: str) -> RouteKind:
+    field = f"routes[{index}]"
+    ways = [way for way in capability.ways(profile.model, spec.region) if way.on_demand]
+    if not ways:
+        regions = ", ".join(sorted(capability.regions(profile.model)))
+        _refuse(name, f"{field}.region", spec.region, f"one of {regions}")
+    via = "" if spec.via == IN_REGION else spec.via
+    way = next((way for way in ways if way.prefix == via), None)
+    if way is None:
+        _refuse(name, f"{field}.via", spec.via, f"one of {', '.join(w.prefix or IN_REGION for w in ways)}")
+    if not allowed_by_residency(profile.residency, spec.region, via):
+        inside = [w for w in ways if allowed_by_residency(profile.residency, spec.region, w.prefix)]
+        remedy = f"via {' or '.join(w.prefix or IN_REGION for w in inside)}" if inside else "another region"
+        _refuse(name, field, f"{spec.region} via {spec.via}", f"{remedy}: residency is {profile.residency!r}")
+    return way
+
+
+def _batch_way(
+    profile: Profile, route: Route | None, region: str, capability: Capability, prices: PriceBook
+) -> RouteKind | None:
+    ways = [
+        way
+        for way in capability.ways(profile.model, region)
+        if way.batch and allowed_by_residency(profile.residency, region, way.prefix)
+    ]
+    own = [way for way in ways if route is not None and way.call_id == route.model_id]
+    return min(own or ways, key=lambda way: _rank(way, prices, Lane.BATCH), default=None)
+
+
+def _route(way: RouteKind, weight: int) -> Route:
+    return Route(way.region, way.call_id, way.model_id, way.price_kind, weight)
+
+
+def _prefix(route: Route) -> str:
+    return "" if route.model_id == route.base_model else route.model_id.partition(".")[0]
+
+
+def _refuse(name: str, field: str, value: str, allowed: str) -> NoReturn:
+    raise ConfigurationError(f"profile {name or '(unnamed)'}: {field}: {value!r} is not possible; allowed is {allowed}")

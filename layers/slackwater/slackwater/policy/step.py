@@ -1,0 +1,255 @@
+"""What a shard needs next: what the table says against what Bedrock says. Nothing waits for an event.
+
+A shard is one file and at most one live batch job. Its life: staged (the file is in S3) → intent (a create is about
+to be sent) → open (the job's ARN is known) → stopping → collecting (a worker reads the output) → settled. Everything
+between an intent and its reply can get lost; the name, which is the idempotency token too, finds the job again.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from slackwater.policy.forecast import guard_at, last_moment
+
+INTENT_S: Final = 120
+"""No create is sent later than this after its intent was written; the worker gives up instead."""
+
+ABSENT_S: Final = 600
+"""A name that the list has not shown for so long after the last possible create does not exist."""
+
+GRACE_S: Final = 900
+"""How long output may follow a job's end before what is missing counts as lost."""
+
+CHECK_S: Final = 60
+"""How often a shard is looked at while nothing else is due."""
+
+
+class ShardState(StrEnum):
+    """Where a shard stands in the table."""
+
+    STAGED = "staged"
+    INTENT = "intent"
+    OPEN = "open"
+    STOPPING = "stopping"
+    COLLECTING = "collecting"
+    SETTLED = "settled"
+
+
+ENDED: Final = frozenset({"Completed", "PartiallyCompleted", "Failed", "Expired", "Stopped"})
+"""Terminal statuses (https://docs.aws.amazon.com/bedrock/latest/APIReference/API_GetModelInvocationJob.html)."""
+
+LIVE: Final = frozenset({"Submitted", "Validating", "Scheduled", "InProgress"})
+
+_NO_OUTPUT_EXPECTED: Final = frozenset({"Failed", "Expired"})  # refused at validation, or never started
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """The table's item, as far as decisions go. Times are the product's; `leased`: a worker holds it at this moment
+    (wall time)."""
+
+    id: str
+    state: ShardState
+    region: str
+    attempt: int
+    job_name: str
+    records: int
+    deadline_at: datetime
+    arn: str | None = None
+    intent_at: datetime | None = None
+    guard_at: datetime | None = None
+    ended_seen_at: datetime | None = None  # the item's `stopped_seen_at`: when the job's end was first seen
+    leased: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BatchJob:
+    """A job as Bedrock lists it. Counts are None where Bedrock gives none."""
+
+    name: str
+    arn: str
+    status: str
+    region: str
+    total: int | None = None
+    processed: int | None = None
+    succeeded: int | None = None
+    errors: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Write the intent and send the create. `may_move`: another region may be taken, since no job of the old name
+    exists."""
+
+    shard: str
+    attempt: int
+    may_move: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """The create's reply was lost, the job was not: note its ARN."""
+
+    shard: str
+    arn: str
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Ask by Get (by ARN) for a job that the list does not show, then take this step again with the answer
+    (`asked=True`)."""
+
+    shard: str
+    arn: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Ask Bedrock to stop the job."""
+
+    shard: str
+    arn: str
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """Read the output and settle. Unless `final`, a job without any output is left for a later look."""
+
+    shard: str
+    status: str
+    processed: int | None
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rescue:
+    """Settle without output: every record is missing. `repeats`: how many of them may be on the bill already."""
+
+    shard: str
+    repeats: int
+    reason: str
+
+
+Action = Submit | Adopt | Look | Stop | Collect | Rescue
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to do now, and when to look again (None: never; the shard is settled)."""
+
+    actions: tuple[Action, ...]
+    next_check_at: datetime | None
+
+
+def step(
+    shard: Shard,
+    observed: BatchJob | None,
+    now: datetime,
+    *,
+    drain_s: float,
+    listed: bool = True,
+    asked: bool = False,
+) -> Step:
+    """What this shard needs next. Calling it again with the same arguments, or late, or twice, is harmless.
+
+    `observed` is the listed job of `shard.job_name` in any region of ours, or None. `drain_s` is how long the
+    shard's records take on the calling lanes under the quotas that are left. `listed` False: the list of the shard's
+    region could not be read just now, so that not to see the job means nothing. `asked`: Bedrock was asked by Get
+    too, and knows no such job.
+    """
+    if observed is not None and observed.name != shard.job_name:
+        observed = None  # never act on another name
+    if shard.leased and shard.state is not ShardState.SETTLED:
+        return Step((), now + timedelta(seconds=CHECK_S))
+    match shard.state:
+        case ShardState.STAGED:
+            return _staged(shard, observed, now, drain_s)
+        case ShardState.INTENT:
+            return _intent(shard, observed, now, drain_s, listed)
+        case ShardState.OPEN | ShardState.STOPPING | ShardState.COLLECTING:
+            return _sent(shard, observed, now, drain_s, asked)
+        case ShardState.SETTLED:
+            return _settled(shard, observed, now)
+
+
+def stray(job: BatchJob, shard: Shard | None, prefix: str) -> bool:
+    """Whether a live job of this stack's prefix serves nobody: its shard is unknown, settled, or has gone on to
+    another name."""
+    if not job.name.startswith(prefix) or job.status not in LIVE:
+        return False
+    return shard is None or shard.job_name != job.name or shard.state is ShardState.SETTLED
+
+
+def _guard(shard: Shard, drain_s: float) -> datetime:
+    """The stored guard, or an earlier one if draining has become slower since."""
+    recomputed = guard_at(shard.deadline_at, drain_s)
+    return recomputed if shard.guard_at is None else min(shard.guard_at, recomputed)
+
+
+def _staged(shard: Shard, observed: BatchJob | None, now: datetime, drain_s: float) -> Step:
+    if observed is not None and observed.status not in ENDED:  # an intent that was taken back too early
+        return Step((Adopt(shard.id, observed.arn, observed.region),), _soon(now))
+    if now >= _guard(shard, drain_s):
+        return Step((Rescue(shard.id, 0, "no batch slot before the last safe moment"),), _soon(now))
+    return Step((Submit(shard.id, shard.attempt),), _soon(now))
+
+
+def _intent(shard: Shard, observed: BatchJob | None, now: datetime, drain_s: float, listed: bool) -> Step:
+    if observed is not None:
+        return Step((Adopt(shard.id, observed.arn, observed.region),), _soon(now))
+    if shard.intent_at is None:
+        raise ValueError(f"shard {shard.id} is in state intent without intent_at")
+    absent_at = shard.intent_at + timedelta(seconds=INTENT_S + ABSENT_S)
+    if listed and now >= absent_at:
+        if now >= _guard(shard, drain_s):
+            return Step((Rescue(shard.id, 0, "the job never came to be"),), _soon(now))
+        return Step((Submit(shard.id, shard.attempt),), _soon(now))
+    if now >= last_moment(
+        shard.deadline_at, drain_s
+    ):  # it may still appear: then it is stopped, and what it did is a repeat
+        return Step(
+            (Rescue(shard.id, shard.records, "the create's outcome is unknown at the last moment"),), _soon(now)
+        )
+    return Step((), min(_soon(now), absent_at) if now < absent_at else _soon(now))
+
+
+def _sent(shard: Shard, observed: BatchJob | None, now: datetime, drain_s: float, asked: bool) -> Step:
+    rescue_at = last_moment(shard.deadline_at, drain_s)
+    if observed is None:
+        if asked or shard.arn is None:
+            return _collect(shard, "Unknown", None, now, rescue_at)
+        return Step((Look(shard.id, shard.arn),), _soon(now))
+    if observed.status in ENDED:
+        return _collect(shard, observed.status, observed.processed, now, rescue_at)
+    if now >= rescue_at:
+        # asked to stop in good time, and it still hangs: what it has processed is lost to us, and may be on the bill
+        lost = shard.records if observed.processed is None else min(observed.processed, shard.records)
+        actions: tuple[Action, ...] = (Rescue(shard.id, lost, "the job hung until the last moment"),)
+        if observed.status in LIVE:
+            actions = (Stop(shard.id, observed.arn, observed.region), *actions)
+        return Step(actions, _soon(now))
+    guard = _guard(shard, drain_s)
+    if now >= guard and observed.status in LIVE:
+        return Step((Stop(shard.id, observed.arn, observed.region),), min(_soon(now), rescue_at))
+    return Step((), min(_soon(now), guard if now < guard else rescue_at))
+
+
+def _collect(shard: Shard, status: str, processed: int | None, now: datetime, rescue_at: datetime) -> Step:
+    """An ended job is always collected: what it processed was paid for. Output may follow the end, but not for ever."""
+    waited = shard.ended_seen_at is not None and now >= shard.ended_seen_at + timedelta(seconds=GRACE_S)
+    nothing_ran = status in _NO_OUTPUT_EXPECTED and not processed
+    final = waited or nothing_ran or now >= rescue_at
+    return Step((Collect(shard.id, status, processed, final),), _soon(now))
+
+
+def _settled(shard: Shard, observed: BatchJob | None, now: datetime) -> Step:
+    if observed is not None and observed.status in LIVE:
+        return Step((Stop(shard.id, observed.arn, observed.region),), _soon(now))
+    return Step((), _soon(now) if observed is not None and observed.status == "Stopping" else None)
+
+
+def _soon(now: datetime) -> datetime:
+    return now + timedelta(seconds=CHECK_S)
