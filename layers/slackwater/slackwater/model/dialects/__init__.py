@@ -1,0 +1,50 @@
+"""How input files may be written. A dialect is recognised per file and checked per line.
+
+A new dialect is a module with `ID_FIELD`, `is_telltale(found)` and `read(found)`, and an entry in `DIALECTS`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from slackwater.model.dialects import converse, openai, slackwater
+from slackwater.model.dialects.row import Row
+from slackwater.model.message import MAX_ID_CHARS
+
+RECOGNISE_FROM: Final = 50
+"""The first so many lines that are JSON objects decide what a file is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """`read` gives the job of a line or raises BadInput whose pointer leads into that line; it may take `found` apart."""
+
+    name: str
+    id_field: str
+    is_telltale: Callable[[dict[str, Any]], bool]
+    read: Callable[[dict[str, Any]], Row]
+
+    def caller_id(self, found: dict[str, Any]) -> str | None:
+        """The id of a line that was refused, if it has a good one; call it before `read`."""
+        value = found.get(self.id_field)
+        return value if type(value) is str and 0 < len(value) <= MAX_ID_CHARS else None
+
+
+DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
+    {
+        name: Dialect(name, module.ID_FIELD, module.is_telltale, module.read)
+        for name, module in (("slackwater", slackwater), ("converse", converse), ("openai", openai))
+    }
+)
+
+
+def recognise(objects: Iterable[dict[str, Any]]) -> Dialect:
+    """The dialect that most of these lines show by a key that only it has; our own when none does (its refusals name the fields)."""
+    votes = dict.fromkeys(DIALECTS, 0)
+    for found in objects:
+        for name, dialect in DIALECTS.items():
+            if dialect.is_telltale(found):
+                votes[name] += 1
+                break
+    return DIALECTS[max(votes, key=lambda name: votes[name])]

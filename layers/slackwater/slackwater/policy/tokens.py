@@ -1,0 +1,106 @@
+"""How many tokens a request will take: estimates, made before the call and never billed.
+
+There is no tokenizer here: every model has its own, and CountTokens (free, but a call) is missing for some of them. English prose has
+about 4 to 4.5 bytes a token, code and JSON about 3, Chinese and Japanese about 3; 3.6 errs a little on the high side for prose.
+"""
+
+import math
+from typing import Any, Final
+
+import orjson
+
+BYTES_PER_TOKEN: Final = 3.6
+TOKENS_PER_MESSAGE: Final = 4
+"""The frame of a message and its role."""
+TOKENS_PER_IMAGE: Final = 1_600
+"""About what a full-size picture takes (a megapixel, models scale larger ones down)."""
+BYTES_PER_MEDIA_TOKEN: Final = 50
+"""Documents, audio and video, by their decoded size: a rough guess."""
+TOKENS_PER_S3_MEDIA: Final = 3_000
+"""A medium whose size is unknown, since it lies elsewhere."""
+DEFAULT_MAX_OUTPUT_TOKENS: Final = 4_096
+"""What is reckoned with where a request has no `maxTokens`."""
+
+
+def input_tokens(request: dict[str, Any]) -> int:
+    """About how many input tokens a checked request takes."""
+    size = 0  # bytes of text
+    tokens = TOKENS_PER_MESSAGE
+    for block in request.get("system", ()):
+        tokens += 1
+        size += _text_bytes(block["text"]) if "text" in block else _json_bytes(block)
+    for message in request["messages"]:
+        tokens += TOKENS_PER_MESSAGE
+        for block in message["content"]:
+            words = block.get("text")
+            if words is not None:
+                size += len(words) if words.isascii() else len(words.encode())
+            else:
+                tokens += _block_tokens(block)
+    for name in ("toolConfig", "outputConfig", "additionalModelRequestFields", "promptVariables"):
+        if name in request:
+            size += _json_bytes(request[name])
+    return tokens + math.ceil(size / BYTES_PER_TOKEN)
+
+
+def plain_input_tokens(request: dict[str, Any]) -> int:
+    """`input_tokens` of a request that `model.request.plain_traits` knows: nothing but text."""
+    size = 0
+    messages = request["messages"]
+    for message in messages:
+        for block in message["content"]:
+            words = block["text"]
+            size += len(words) if words.isascii() else len(words.encode())
+    tokens = TOKENS_PER_MESSAGE * (1 + len(messages))
+    if "system" in request:
+        for block in request["system"]:
+            tokens += 1
+            size += _text_bytes(block["text"])
+    return tokens + math.ceil(size / BYTES_PER_TOKEN)
+
+
+def max_output_tokens(request: dict[str, Any], default: int = DEFAULT_MAX_OUTPUT_TOKENS) -> int:
+    """How many output tokens the request allows, `default` where it does not say."""
+    config = request.get("inferenceConfig")
+    if config is None:
+        return default
+    limit: int = config.get("maxTokens", default)
+    return limit
+
+
+def _text_bytes(words: str) -> int:
+    return len(words) if words.isascii() else len(words.encode())  # isascii only reads a flag
+
+
+def _json_bytes(value: Any) -> int:
+    return len(orjson.dumps(value))
+
+
+def _block_tokens(block: dict[str, Any]) -> int:
+    (kind,) = block
+    content = block[kind]
+    if kind == "image":
+        return TOKENS_PER_IMAGE
+    if kind == "cachePoint":
+        return 0
+    if kind in ("document", "video", "audio"):
+        return _media_tokens(content["source"])
+    if kind == "toolResult":
+        return TOKENS_PER_MESSAGE + sum(map(_part_tokens, content["content"]))
+    if kind == "guardContent":
+        return TOKENS_PER_IMAGE if "image" in content else math.ceil(_text_bytes(content["text"]["text"]) / BYTES_PER_TOKEN)
+    return math.ceil(_json_bytes(content) / BYTES_PER_TOKEN)
+
+
+def _part_tokens(part: dict[str, Any]) -> int:
+    if "text" in part:
+        return math.ceil(_text_bytes(part["text"]) / BYTES_PER_TOKEN)
+    return _block_tokens(part)
+
+
+def _media_tokens(source: dict[str, Any]) -> int:
+    if "bytes" in source:
+        return math.ceil(len(source["bytes"]) * 3 / 4 / BYTES_PER_MEDIA_TOKEN)
+    if "s3Location" in source:
+        return TOKENS_PER_S3_MEDIA
+    return math.ceil(_json_bytes(source) / BYTES_PER_TOKEN)
