@@ -1,0 +1,73 @@
+# POSIX make and sh; Debian and macOS. `make help` lists what there is.
+.POSIX:
+.SUFFIXES:
+
+PYTHON =
+VENV = .venv
+TOOLS = .venv-tools
+ARCH = arm64
+PYTEST_ARGS =
+FUNCTION = RouteFunction
+EVENT = events/route-sqs-job.json
+
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --no-compile
+SAM = $(TOOLS)/bin/sam
+OFFLINE = SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1
+
+# Sets $$python to $(PYTHON), or else to the first interpreter that is new enough and can make an environment.
+FIND_PYTHON = python="$(PYTHON)"; \
+	for candidate in python3.13 python3.12 python3.11 python3.14 python3; do \
+		test -z "$$python" || break; \
+		if "$$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then python=$$candidate; fi; \
+	done; \
+	test -n "$$python" || { echo "Python 3.11 or newer (with venv) is needed: on Debian 'apt install python3-venv', or 'make PYTHON=/path/to/python3'" >&2; exit 1; }
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' Makefile | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.setup ## .venv with the `slackwater` command and the embedded cloud
+
+setup-test: $(VENV)/.setup-test ## the same, and what the tests need
+
+demo: setup ## the whole product on this machine, from files to receipts
+	$(VENV)/bin/slackwater demo
+
+test: setup-test ## unit, integration (embedded cloud) and infrastructure tests
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: $(TOOLS)/.setup setup-test ## ruff, mypy, import-linter, sam validate, cfn-lint
+	$(TOOLS)/bin/ruff check .
+	$(TOOLS)/bin/mypy --python-executable $(VENV)/bin/python layers/slackwater/slackwater cli/slackwater_cli local
+	PYTHONPATH=layers/slackwater:cli:. $(TOOLS)/bin/lint-imports
+	$(OFFLINE) $(SAM) validate --lint --template template.yaml
+	$(OFFLINE) $(SAM) validate --lint --template satellite.yaml
+
+build: $(TOOLS)/.setup ## what goes to AWS, in .aws-sam/build (ARCH=arm64 or x86_64)
+	ARCH=$(ARCH) PYTHON="$$PWD/$(TOOLS)/bin/python" $(OFFLINE) $(SAM) build --template template.yaml --parameter-overrides Architecture=$(ARCH)
+
+build-local: ## the same for this machine's processor
+	@case "$$(uname -m)" in arm64|aarch64) arch=arm64 ;; *) arch=x86_64 ;; esac; $(MAKE) build ARCH=$$arch
+
+invoke: build-local ## one function in AWS's own image, by Docker (FUNCTION=RouteFunction EVENT=events/...)
+	@case "$$(uname -m)" in arm64|aarch64) arch=arm64 ;; *) arch=x86_64 ;; esac; \
+	$(OFFLINE) $(SAM) local invoke $(FUNCTION) --event $(EVENT) --parameter-overrides Architecture=$$arch
+
+clean: ## everything that can be made again, the environments included
+	rm -rf $(VENV) $(TOOLS) .aws-sam .local .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache slackwater.egg-info slackwater-demo
+	find . -type d -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/.setup: pyproject.toml
+	@$(FIND_PYTHON); test -x $(VENV)/bin/python || { echo "making $(VENV) with $$python"; "$$python" -m venv $(VENV); }
+	$(VENV)/bin/python $(PIP_INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.setup-test: $(VENV)/.setup
+	$(VENV)/bin/python $(PIP_INSTALL) --editable '.[test]'
+	@touch $@
+
+$(TOOLS)/.setup: tools/requirements.txt
+	@$(FIND_PYTHON); test -x $(TOOLS)/bin/python || { echo "making $(TOOLS) with $$python"; "$$python" -m venv $(TOOLS); }
+	$(TOOLS)/bin/python $(PIP_INSTALL) --requirement tools/requirements.txt
+	@touch $@
+
+.PHONY: help setup setup-test demo test lint build build-local invoke clean
