@@ -26,9 +26,10 @@ class Settings(BaseModel):
     pack_dead_letters_url: str = ""
     work_dead_letters_url: str = ""
     state_machine_arn: str = ""
-    batch_role_arn: str = ""
-    batch_buckets: dict[str, str] = Field(default_factory=dict)  # region → bucket
-    batch_roles: dict[str, str] = Field(default_factory=dict)  # region → role ARN, where it is not batch_role_arn
+    batch_role_arn: str = ""  # of the home region
+    batch_bucket_prefix: str = ""  # satellite buckets are <prefix>-<region>
+    batch_role_prefix: str = ""  # satellite roles are <prefix>-<region>
+    satellite_regions: tuple[str, ...] = ()
     reply_queue_arns: tuple[str, ...] = ()
     retain_days: int = Field(default=30, ge=1)
     batch_enabled: bool = True
@@ -47,10 +48,7 @@ class Settings(BaseModel):
             text = source.get(PREFIX + name.upper())
             if not text:
                 continue
-            annotation = str(field.annotation)
-            if annotation.startswith("dict"):
-                raw[name] = _pairs(name, text)
-            elif annotation.startswith("tuple"):
+            if str(field.annotation).startswith("tuple"):
                 raw[name] = tuple(part.strip() for part in text.split(",") if part.strip())
             else:
                 raw[name] = text
@@ -60,15 +58,14 @@ class Settings(BaseModel):
             where = ", ".join(PREFIX + str(e["loc"][0]).upper() for e in exc.errors())
             raise ConfigurationError(f"set or mend the environment of the function: {where}") from None
 
+    @property
+    def batch_buckets(self) -> dict[str, str]:
+        """Region → the bucket in which batch jobs of that region read and write; empty when the batch lane is off."""
+        if not self.batch_enabled:
+            return {}
+        satellites = {region: f"{self.batch_bucket_prefix}-{region}" for region in self.satellite_regions}
+        return satellites | {self.region: self.bucket}
 
-def _pairs(name: str, text: str) -> dict[str, str]:
-    """`us-east-1=bucket-a,us-west-2=bucket-b` as a dict."""
-    pairs = {}
-    for part in text.split(","):
-        if not part.strip():
-            continue
-        left, sign, right = part.partition("=")
-        if not sign:
-            raise ConfigurationError(f"{PREFIX}{name.upper()} is a list of region=value")
-        pairs[left.strip()] = right.strip()
-    return pairs
+    def batch_role(self, region: str) -> str:
+        """The ARN of the role that Bedrock takes for batch jobs of a region."""
+        return self.batch_role_arn if region == self.region else f"{self.batch_role_prefix}-{region}"

@@ -5,30 +5,26 @@ from datetime import datetime
 from typing import Any, Final
 
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    NoCredentialsError,
-    ParamValidationError,
-)
+from botocore.exceptions import BotoCoreError, ClientError
 
-from slackwater.model.batch_job import BatchJob, DefiniteRefusal, JobConflict, OutcomeUnknown, QuotaRefusal
+from slackwater.model.batch_job import BatchCallFailed, BatchJob
+from slackwater.policy.classify import BatchFault, classify_batch
 
 ONE_ATTEMPT: Final = Config(retries={"total_max_attempts": 1}, connect_timeout=3, read_timeout=30)
 MIN_TIMEOUT_H: Final = 24  # timeoutDurationInHours: 24–168 (API reference, CreateModelInvocationJob)
 MAX_TIMEOUT_H: Final = 168
 PAGE: Final = 1000
 
-FULL: Final = frozenset(
-    {"ServiceQuotaExceededException", "ThrottlingException", "TooManyRequestsException", "Throttling"}
-)
-MISSING: Final = "ResourceNotFoundException"
+OPERATIONS: Final = {
+    "create": "create_model_invocation_job",
+    "get": "get_model_invocation_job",
+    "list": "list_model_invocation_jobs",
+    "stop": "stop_model_invocation_job",
+}
 
 
 class BatchJobs:
-    """The control plane of every batch region. Raises the errors of `model.batch_job`, which hold codes only."""
+    """The control plane of every batch region. Raises BatchCallFailed."""
 
     def __init__(
         self,
@@ -52,11 +48,11 @@ class BatchJobs:
     def create(
         self, *, region: str, name: str, model_id: str, input_key: str, output_prefix: str, timeout_h: int
     ) -> str:
-        """Creates the job and gives its ARN; `name` is its `clientRequestToken` too, so that a repeat makes no second."""
+        """Creates the job and gives its ARN; `name` is its `clientRequestToken` too: a repeat makes no second."""
         bucket = self._buckets[region]
         answer = self._ask(
+            "create",
             region,
-            "create_model_invocation_job",
             jobName=name,
             clientRequestToken=name,
             roleArn=self._roles.get(region) or self._default_role,
@@ -71,9 +67,9 @@ class BatchJobs:
     def get(self, region: str, arn: str) -> BatchJob | None:
         """The job, or None where Bedrock knows no such one."""
         try:
-            return _job(region, self._ask(region, "get_model_invocation_job", jobIdentifier=arn))
-        except DefiniteRefusal as exc:
-            if exc.code == MISSING:
+            return _job(region, self._ask("get", region, jobIdentifier=arn))
+        except BatchCallFailed as exc:
+            if exc.fault == BatchFault.GONE:
                 return None
             raise
 
@@ -82,8 +78,8 @@ class BatchJobs:
         more: dict[str, Any] = {} if since is None else {"submitTimeAfter": since}
         while True:
             page = self._ask(
+                "list",
                 region,
-                "list_model_invocation_jobs",
                 nameContains=name_contains,
                 maxResults=PAGE,
                 sortBy="CreationTime",
@@ -100,39 +96,24 @@ class BatchJobs:
     def stop(self, region: str, arn: str) -> bool:
         """Asks the job to stop; False where it has ended already, is stopping or is unknown."""
         try:
-            self._ask(region, "stop_model_invocation_job", jobIdentifier=arn)
-        except JobConflict:
-            return False
-        except DefiniteRefusal as exc:
-            if exc.code in (MISSING, "ValidationException"):
+            self._ask("stop", region, jobIdentifier=arn)
+        except BatchCallFailed as exc:
+            if exc.fault in (BatchFault.ENDED, BatchFault.GONE, BatchFault.REFUSED):
                 return False
             raise
         return True
 
-    def _ask(self, region: str, operation: str, **arguments: Any) -> dict[str, Any]:
+    def _ask(self, operation: str, region: str, **arguments: Any) -> dict[str, Any]:
         try:
-            answer: dict[str, Any] = getattr(self._client(region), operation)(**arguments)
-        except ClientError as exc:
-            raise _refusal(exc) from None  # Bedrock's message may quote an input: keep the code only
-        except (ParamValidationError, NoCredentialsError) as exc:
-            raise DefiniteRefusal(type(exc).__name__) from None  # never left this machine
-        except (ConnectTimeoutError, EndpointConnectionError) as exc:
-            raise OutcomeUnknown(type(exc).__name__) from None
-        except BotoCoreError as exc:  # read time-out, reset, broken answer: it may have been done
-            raise OutcomeUnknown(type(exc).__name__) from None
+            answer: dict[str, Any] = getattr(self._client(region), OPERATIONS[operation])(**arguments)
+        except ClientError as exc:  # its message may quote an input: keep the code only
+            code = str(exc.response.get("Error", {}).get("Code", "unknown"))
+            status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            raise BatchCallFailed(code, classify_batch(operation, code, status)) from None
+        except BotoCoreError as exc:
+            code = type(exc).__name__
+            raise BatchCallFailed(code, classify_batch(operation, code)) from None
         return answer
-
-
-def _refusal(exc: ClientError) -> DefiniteRefusal | QuotaRefusal | JobConflict | OutcomeUnknown:
-    code = str(exc.response.get("Error", {}).get("Code", "unknown"))
-    status = int(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
-    if code == "ConflictException":
-        return JobConflict(code)
-    if code in FULL or status == 429:
-        return QuotaRefusal(code)
-    if 400 <= status < 500 and status != 408:
-        return DefiniteRefusal(code)
-    return OutcomeUnknown(code)
 
 
 def _job(region: str, found: Mapping[str, Any]) -> BatchJob:

@@ -40,24 +40,12 @@ def short_id(arn: str) -> str:
 
 
 class BatchCallFailed(SlackwaterError):
-    """A control-plane call brought no answer; `code` is the provider's code, never its text."""
+    """A control-plane call brought no answer; `fault` (policy.classify.BatchFault) says what is known after it.
 
-    def __init__(self, code: str) -> None:
+    Holds the provider's code, never its text.
+    """
+
+    def __init__(self, code: str, fault: str) -> None:
         super().__init__(code)
         self.code = code
-
-
-class DefiniteRefusal(BatchCallFailed):
-    """Bedrock refused (4xx): nothing was created; go elsewhere."""
-
-
-class QuotaRefusal(BatchCallFailed):
-    """Bedrock is full or throttles: nothing was created; the same again, later."""
-
-
-class JobConflict(BatchCallFailed):
-    """The name or the state is taken: look what stands there."""
-
-
-class OutcomeUnknown(BatchCallFailed):
-    """Time-out, reset or 5xx: it may have happened or not; look before anything is done again."""
+        self.fault = fault

@@ -23,7 +23,7 @@ FLUSH_ROWS: Final = 64
 FLUSH_S: Final = 5.0
 FLUSH_PICO: Final = 10**10  # 0.01 USD of unwritten answers
 MAX_LOSSES: Final = 3  # lost replies of one job in one pass, after which it fails: each may have been billed
-MAX_FAULTS: Final = 20  # errors that are neither throttles nor lost replies, over all passes of one job
+MAX_FAULTS: Final = 5  # times the model may break on one job, over all its passes
 SLOWEST_TOKENS_PER_S: Final = 15.0  # read timeout = start-up + max_tokens at this rate
 STARTUP_S: Final = 60.0
 LONGEST_CALL_S: Final = 840.0
@@ -180,20 +180,22 @@ class Engine:
                         route, call.lane, call.job.request, read_timeout_s=_read_timeout_s(call.job)
                     )
                 except CallFailed as failure:
-                    if failure.fault == Fault.JOB:
+                    fault = Fault(failure.fault)
+                    self._health.report(route.name, fault)
+                    if fault is Fault.JOB:
                         return self._failed(call, route, attempts, failure.code, _JOB_REMEDY)
-                    if failure.fault == Fault.UNKNOWN:
+                    if fault.maybe_paid:
                         losses += 1
                         if losses >= MAX_LOSSES:
                             return self._failed(call, route, attempts, "outcome_unknown", _LOST_REMEDY)
                         sink.losing(call)  # counted before it is repeated: a crash in between must not hide it
+                    if fault is Fault.UNKNOWN:
                         continue
-                    denied += failure.fault == Fault.US
-                    self._health.report(route.name, failure.fault)
-                    if failure.fault not in (Fault.QUOTA, Fault.QUOTA_DAILY):
+                    denied += fault is Fault.US
+                    if fault is Fault.MODEL_ERROR:
                         call = replace(call, faults=call.faults + 1)
-                    if call.faults >= MAX_FAULTS:
-                        return self._failed(call, route, attempts, failure.code, _FAULTS_REMEDY)
+                        if call.faults >= MAX_FAULTS:
+                            return self._failed(call, route, attempts, failure.code, _FAULTS_REMEDY)
                     break
                 self._health.report(route.name, None)
                 return self._succeeded(call, route, attempts, answer)

@@ -98,6 +98,17 @@ class Table:
         found = self._client.get_item(TableName=self._name, Key=_key(key), ConsistentRead=True).get("Item")
         return None if found is None else item_of(found)
 
+    def get_many(self, keys: Sequence[Key]) -> list[Item]:
+        """The items of these keys that exist, in no order (BatchGetItem: 100 keys and 16 MB a call)."""
+        found = []
+        for start in range(0, len(keys), MAX_TRANSACTION):
+            wanted: Any = {"Keys": [_key(key) for key in keys[start : start + MAX_TRANSACTION]], "ConsistentRead": True}
+            while wanted:
+                answer = self._client.batch_get_item(RequestItems={self._name: wanted})
+                found += [item_of(wire) for wire in answer["Responses"].get(self._name, [])]
+                wanted = answer.get("UnprocessedKeys", {}).get(self._name)
+        return found
+
     def write(self, write: Write, *, returns: str = "NONE") -> Item:
         """Does one write; `returns` is DynamoDB's ReturnValues for updates (`ALL_NEW`, `UPDATED_NEW`, `ALL_OLD`)."""
         arguments = _expression(write, self._name)

@@ -1,0 +1,150 @@
+"""The receipt of a run: counts and exact sums of its final rows, decimal at the edge."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from slackwater.model.job import Lane
+from slackwater.model.money import pico_from_usd_float, usd_text
+
+VERSION = 1
+
+
+@dataclass
+class Share:
+    """Jobs and money of one lane or region."""
+
+    jobs: int = 0
+    cost_pico: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        return {"jobs": self.jobs, "cost_usd": _number(self.cost_pico)}
+
+
+@dataclass
+class Tally:
+    """Sums final rows one by one; unknown prices are counted, never added as zero."""
+
+    succeeded: int = 0
+    failed: int = 0
+    refused_lines: int = 0
+    extras: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_pico: int = 0
+    list_pico: int = 0
+    list_known: int = 0
+    saved_pico: int = 0
+    unknown_price_jobs: int = 0
+    unknown_usage_jobs: int = 0
+    lanes: dict[str, Share] = field(default_factory=lambda: {lane.value: Share() for lane in Lane})
+    regions: dict[str, Share] = field(default_factory=dict)
+    errors: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def accepted(self) -> int:
+        return self.succeeded + self.failed
+
+    @property
+    def lines(self) -> int:
+        return self.accepted + self.refused_lines
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Counts the final row of one line. A row without a job was refused at the door."""
+        if row["error"]:
+            self.errors[row["error"]["code"]] += 1
+        if row["job"] is None:
+            self.refused_lines += 1
+            return
+        cost = pico_from_usd_float(row["cost_usd"])
+        if row["status"] == "succeeded":
+            self.succeeded += 1
+            self._money(row, cost)
+        else:
+            self.failed += 1
+        if row["lane"] is not None:
+            self._share(self.lanes, row["lane"], cost)
+        if row["region"] is not None:
+            self._share(self.regions, row["region"], cost)
+
+    def _share(self, shares: dict[str, Share], name: str, cost: int | None) -> None:
+        share = shares.setdefault(name, Share())
+        share.jobs += 1
+        share.cost_pico += cost or 0
+
+    def _money(self, row: Mapping[str, Any], cost: int | None) -> None:
+        usage = row["usage"]
+        if usage is None:
+            self.unknown_usage_jobs += 1
+        else:
+            self.input_tokens += usage["input_tokens"] + usage["cache_read_tokens"] + usage["cache_write_tokens"]
+            self.output_tokens += usage["output_tokens"]
+        listed = pico_from_usd_float(row["list_usd"])
+        if cost is None:
+            self.unknown_price_jobs += 1
+        else:
+            self.cost_pico += cost
+        if listed is not None:
+            self.list_known += 1
+            self.list_pico += listed
+        if cost is not None and listed is not None:
+            self.saved_pico += listed - cost
+
+    def known(self, pico: int, known_jobs: int) -> orjson.Fragment | None:
+        """A sum over the known; null when something was answered and nothing of it is known."""
+        return None if self.succeeded and not known_jobs else _number(pico)
+
+
+def receipt(
+    tally: Tally,
+    *,
+    run_id: str,
+    status: str,
+    reason: str | None,
+    repeats: int,
+    price_version: str,
+    warnings: list[str],
+    started_at: str,
+    finished_at: str,
+    deadline: str | None,
+    **more: Any,
+) -> dict[str, Any]:
+    """The document of `receipt.json` (format version 1); `more` joins it: profile, source, dialect."""
+    known = tally.succeeded - tally.unknown_price_jobs
+    return {
+        "v": VERSION,
+        "run_id": run_id,
+        "status": status,
+        "reason": reason,
+        "lines": tally.lines,
+        "accepted": tally.accepted,
+        "succeeded": tally.succeeded,
+        "failed": tally.failed,
+        "refused_lines": tally.refused_lines,
+        "lanes": {name: share.as_json() for name, share in tally.lanes.items()},
+        "regions": {name: tally.regions[name].as_json() for name in sorted(tally.regions)},
+        "input_tokens": tally.input_tokens,
+        "output_tokens": tally.output_tokens,
+        "cost_usd": tally.known(tally.cost_pico, known),
+        "list_usd": tally.known(tally.list_pico, tally.list_known),
+        "saved_usd": tally.known(tally.saved_pico, min(known, tally.list_known)),
+        "repeats": repeats,
+        "unknown_price_jobs": tally.unknown_price_jobs,
+        "unknown_usage_jobs": tally.unknown_usage_jobs,
+        "extra_results": tally.extras,
+        "errors": dict(tally.errors.most_common()),
+        "price_version": price_version,
+        "warnings": warnings,
+        "started_at": started_at,
+        "finished_at": finished_at,
+        "deadline": deadline,
+        **more,
+    }
+
+
+def _number(pico: int) -> orjson.Fragment:
+    """A JSON number with every digit: orjson writes floats, which hold 15."""
+    return orjson.Fragment(usd_text(pico))

@@ -1,0 +1,224 @@
+"""All parts of a run, in order, once each: one results file, the errors again, and the receipt."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import groupby, islice
+from typing import Any, Final, Protocol
+
+import orjson
+
+from slackwater.adapters.store import Missing
+from slackwater.model import ids, names, result
+from slackwater.model.clock import Clock, iso, parse_iso
+from slackwater.model.dialects.openai_output import output_line
+from slackwater.model.job import Job
+from slackwater.model.receipt import Tally, receipt
+from slackwater.model.run import RunKind
+from slackwater.usecases.ports import ByteSink, Documents
+
+AHEAD: Final = 4  # blocks that are fetched while one is written
+
+
+class RunsPort(Protocol):
+    def get(self, run_id: str) -> dict[str, Any] | None: ...
+    def blocks(self, run_id: str) -> Iterator[dict[str, Any]]: ...
+
+
+@dataclass(frozen=True)
+class Row:
+    """A stored row: `raw` is its line as written, so that a winner is copied, not made anew."""
+
+    line: int
+    rank: tuple[int, str, str]
+    raw: bytes
+    value: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a block must hold: lines → the caller's id, or None for a file run (its input is read only if a line is missing)."""
+
+    block: str
+    lines: Mapping[int, str] | None
+    count: int
+
+
+def final_rows(parts: Iterable[tuple[str, bytes]]) -> tuple[list[Row], int]:
+    """The one row of each line, in order, and how many others there were.
+
+    Of several results for a line the earliest `succeeded` wins (`finished_at`, then key); a success always beats a failure.
+    """
+    best: dict[int, Row] = {}
+    extras = 0
+    for key, body in parts:
+        for raw in body.splitlines():
+            value = orjson.loads(raw)
+            row = Row(value["line"], (value["status"] != "succeeded", value["finished_at"], key), raw, value)
+            other = best.get(row.line)
+            if other is not None:
+                extras += 1
+            if other is None or row.rank < other.rank:
+                best[row.line] = row
+    return [best[line] for line in sorted(best)], extras
+
+
+class Aggregate:
+    """Reads block after block at flat memory; writes by streaming multipart uploads."""
+
+    def __init__(self, *, documents: Documents, runs: RunsPort, clock: Clock, price_version: str) -> None:
+        self._documents = documents
+        self._runs = runs
+        self._clock = clock
+        self._price_version = price_version
+
+    def __call__(self, run_id: str) -> dict[str, Any]:
+        """Writes `results.jsonl errors.jsonl receipt.json` (and the result dialect's file); gives the receipt."""
+        meta = self._runs.get(run_id)
+        if meta is None:
+            raise LookupError(f"no run {run_id}")
+        survey = self._survey(run_id, meta)
+        tally = Tally()
+        with ExitStack() as stack:
+            outputs = self._outputs(run_id, meta.get("result_dialect"), stack)
+            for rows in self._blocks(run_id, self._expected(run_id, meta, survey), tally):
+                for row in rows:
+                    tally.add(row.value)
+                    for write in outputs:
+                        write(row)
+        return self._receipt(run_id, meta, survey, tally)
+
+    def _survey(self, run_id: str, meta: Mapping[str, Any]) -> dict[str, Any]:
+        if meta["kind"] == RunKind.QUEUE:
+            return {}
+        try:
+            document: dict[str, Any] = self._documents.get_json(names.run_key(run_id, "survey.json"))
+        except Missing:
+            return {}
+        return document
+
+    def _outputs(self, run_id: str, dialect: str | None, stack: ExitStack) -> Sequence[Callable[[Row], None]]:
+        def file(name: str) -> ByteSink:
+            return stack.enter_context(self._documents.upload(names.run_key(run_id, name)))
+
+        results, errors = file("results.jsonl"), file("errors.jsonl")
+
+        def line(row: Row) -> None:
+            results.write(row.raw + b"\n")
+            if row.value["status"] != "succeeded":
+                errors.write(row.raw + b"\n")
+
+        if dialect != "openai":
+            return (line,)
+        translated = file("results.openai.jsonl")
+        return line, lambda row: translated.write(orjson.dumps(output_line(row.value)) + b"\n")
+
+    # ------------------------------------------------------------------ blocks
+
+    def _expected(
+        self, run_id: str, meta: Mapping[str, Any], survey: Mapping[str, Any]
+    ) -> dict[str, Expected]:
+        if meta["kind"] == RunKind.FILE:
+            return {b["block"]: Expected(b["block"], None, b["accepted"] + b["refused"]) for b in survey.get("blocks", ())}
+        found = {}
+        for item in self._runs.blocks(run_id):
+            lines = {int(name[2:]): value for name, value in item.items() if name.startswith("j_")}
+            block = item["sk"].removeprefix("BLOCK#")
+            found[block] = Expected(block, lines, len(lines))
+        return found
+
+    def _blocks(self, run_id: str, expected: Mapping[str, Expected], tally: Tally) -> Iterator[list[Row]]:
+        keys = {
+            block: list(group)
+            for block, group in groupby(self._documents.keys(names.parts_prefix(run_id)), names.block_of_part)
+        }
+        order = iter(sorted(expected.keys() | keys.keys()))
+        with ThreadPoolExecutor(AHEAD * 2) as pool:
+
+            def fetch(block: str) -> tuple[str, list[Any]]:
+                return block, [(key, pool.submit(self._documents.get, key)) for key in keys.get(block, ())]
+
+            ahead = [fetch(block) for block in islice(order, AHEAD)]
+            while ahead:
+                block, fetched = ahead.pop(0)
+                ahead.extend(fetch(following) for following in islice(order, 1))
+                rows, extras = final_rows((key, future.result()) for key, future in fetched)
+                tally.extras += extras
+                yield self._complete(run_id, expected.get(block), rows)
+
+    def _complete(self, run_id: str, expected: Expected | None, rows: list[Row]) -> list[Row]:
+        """Every expected line has its row: what no part holds fails as `lost`, which is never silent."""
+        if expected is None or len(rows) == expected.count:
+            return rows
+        have = {row.line for row in rows}
+        missing = [self._lost(job) for job in self._expected_jobs(run_id, expected) if job.line not in have]
+        return sorted(rows + missing, key=lambda row: row.line)
+
+    def _lost(self, job: Job) -> Row:
+        value = result.failed(
+            job,
+            code="lost",
+            message="no lane returned a result for this job: send it again, and tell us, since this should not happen",
+            finished_at=self._clock.now(),
+        )
+        return Row(job.line, (1, value["finished_at"], ""), orjson.dumps(value), value)
+
+    def _expected_jobs(self, run_id: str, expected: Expected) -> Iterator[Job]:
+        if expected.lines is not None:
+            for line, caller_id in expected.lines.items():
+                yield self._job(run_id, expected.block, line, caller_id)
+            return
+        for raw in self._documents.get(names.input_key(run_id, expected.block)).splitlines():
+            row = orjson.loads(raw)
+            yield self._job(run_id, expected.block, row["line"], row["id"])
+
+    def _job(self, run_id: str, block: str, line: int, caller_id: str) -> Job:
+        own = None if caller_id == f"line-{line}" else caller_id
+        return Job(
+            run_id, block, line, caller_id, ids.job_of_line(run_id, own, line), "", self._clock.now(), request={}
+        )
+
+    # ------------------------------------------------------------------ receipt
+
+    def _receipt(
+        self, run_id: str, meta: Mapping[str, Any], survey: Mapping[str, Any], tally: Tally
+    ) -> dict[str, Any]:
+        reason = survey.get("reason") or meta.get("reason")
+        warnings = [*survey.get("warnings", ()), *meta.get("warnings", ()), *self._plan_warnings(run_id, meta)]
+        if tally.errors.get("lost"):
+            warnings.append(f"{tally.errors['lost']} jobs came back from no lane (error code lost)")
+        if tally.unknown_price_jobs:
+            warnings.append(f"{tally.unknown_price_jobs} answers have no known price: cost_usd sums the others")
+        document = receipt(
+            tally,
+            run_id=run_id,
+            status="failed" if reason else "settled",
+            reason=reason,
+            repeats=meta["repeats"],
+            price_version=self._price_version,
+            warnings=list(dict.fromkeys(warnings)),
+            started_at=meta["started_at"],
+            finished_at=iso(self._clock.now()),
+            deadline=meta.get("deadline_at"),
+            profile=meta.get("profile"),
+            name=meta.get("name"),
+            dialect=survey.get("dialect"),
+            late_results=meta.get("extras", 0),
+        )
+        self._documents.put_json(names.run_key(run_id, "receipt.json"), document)
+        return document
+
+    def _plan_warnings(self, run_id: str, meta: Mapping[str, Any]) -> Sequence[str]:
+        if meta["kind"] == RunKind.QUEUE:
+            return ()
+        try:
+            plan = self._documents.get_json(names.run_key(run_id, "plan.json"))
+        except Missing:
+            return ()
+        return list(plan.get("warnings", ()))
+
+
+def seconds_between(started_at: str, finished_at: str) -> float:
+    """How long a run took, in seconds of the product's time."""
+    return (parse_iso(finished_at) - parse_iso(started_at)).total_seconds()
