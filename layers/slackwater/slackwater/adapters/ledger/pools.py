@@ -1,0 +1,243 @@
+"""Pools: queued jobs that wait for the batch lane together.
+
+`POOL#p/META | JOB#j`, and `POOLKEY#h(key)/META`, which points to the generation that takes jobs now. A job joins in one transaction with
+its own state, while the pool is open and has room; else the next generation takes it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from slackwater.adapters.ledger.jobs import Jobs
+from slackwater.adapters.ledger.retry import transact
+from slackwater.adapters.ledger.table import ConditionFailed, Key, Table, TransactionFailed, Write, due_partition
+from slackwater.model import ids
+from slackwater.model.claim import Entry, Pool, Pooled
+from slackwater.model.clock import Clock, iso, later, parse_iso
+
+JOINS_A_TRANSACTION: Final = 45  # two actions a job, and the pool
+
+Member = tuple[Entry, Pooled]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much a pool takes."""
+
+    max_count: int
+    max_bytes: int
+
+    def holds(self, pool: Pool, members: Sequence[Member]) -> bool:
+        """Whether all of `members` fit."""
+        size = sum(pooled.bytes for _, pooled in members)
+        return pool.count + len(members) <= self.max_count and pool.bytes + size <= self.max_bytes
+
+
+
+class Pools:
+    """The ledger of pools. `Jobs` gives the job's side of a join."""
+
+    def __init__(self, table: Table, clock: Clock, jobs: Jobs, *, retain_days: int = 30) -> None:
+        self._table = table
+        self._clock = clock
+        self._jobs = jobs
+        self._retain_s = (retain_days + 1) * 86_400
+
+    def get(self, pool: str) -> Pool | None:
+        item = self._table.get(_meta(pool))
+        return None if item is None else pool_of(item)
+
+    def current(self, key: str, profile: str, *, release_at: datetime, next_check_at: datetime) -> Pool:
+        """The newest pool of a key; a first one is opened. It may be closed or full: see `open_next`."""
+        while True:
+            pointer = self._table.get(_key(key))
+            if pointer is not None:
+                pool = self.get(pointer["pool"])
+                if pool is not None:
+                    return pool
+            self.open_next(key, profile, 0, release_at=release_at, next_check_at=next_check_at)
+
+    def open_next(
+        self, key: str, profile: str, last: int, *, release_at: datetime, next_check_at: datetime
+    ) -> None:
+        """Opens generation `last + 1` of a key, unless somebody has."""
+        now = self._clock.now()
+        pool = pool_id(key, last + 1)
+        writes = [
+            Write(
+                _key(key),
+                set_={"v": 1, "generation": last + 1, "pool": pool, "ttl": self._ttl()},
+                condition="attribute_not_exists(#generation)" if last == 0 else "#generation = :last",
+                values={} if last == 0 else {"last": last},
+            ),
+            Write(
+                _meta(pool),
+                put={
+                    "v": 1,
+                    "ttl": self._ttl(),
+                    "pool": pool,
+                    "key": key,
+                    "generation": last + 1,
+                    "profile": profile,
+                    "state": "open",
+                    "count": 0,
+                    "bytes": 0,
+                    "opened_at": iso(now),
+                    "release_at": iso(release_at),
+                    "gsi1pk": due_partition(pool),
+                    "next_check_at": iso(next_check_at),
+                },
+                condition="attribute_not_exists(pk)",
+            ),
+        ]
+        try:
+            transact(self._table, writes)
+        except TransactionFailed as exc:
+            if "ConditionalCheckFailed" not in exc.reasons:
+                raise
+
+    def join(
+        self, seen: Pool, members: Sequence[Member], *, release_at: datetime, next_check_at: datetime, room: Room
+    ) -> frozenset[str] | None:
+        """At most 45 held jobs join a pool; `release_at` is the earliest that any of them bears, `next_check_at` the earliest look.
+
+        Gives the jobs that joined: a missing one was no longer held as it was seen. None if the pool is closed or has no room for all.
+        """
+        pool: Pool | None = seen
+        members = list(members)
+        while members:
+            if pool is None or pool.state != "open" or not room.holds(pool, members):
+                return None
+            try:
+                transact(
+                    self._table,
+                    [
+                        _grown(pool, members, release_at, next_check_at, room),
+                        *(self._jobs.joined(entry, pool.pool) for entry, _ in members),
+                        *(self._member(pool.pool, pooled) for _, pooled in members),
+                    ],
+                )
+                return frozenset(entry.job for entry, _ in members)
+            except TransactionFailed as exc:
+                failed = [i for i, why in enumerate(exc.reasons) if why == "ConditionalCheckFailed"]
+                if not failed:
+                    raise
+                members = [member for i, member in enumerate(members, start=1) if i not in failed]
+                pool = self.get(seen.pool)
+        return frozenset()
+
+    def members(self, pool: str) -> Iterator[Pooled]:
+        """Every job that has joined, in order of their ids."""
+        for item in self._table.query(f"POOL#{pool}", prefix="JOB#"):
+            yield Pooled(
+                job=item["job"],
+                run_id=item["run"],
+                block=item["block"],
+                ordinal=item["ordinal"],
+                id=item["id"],
+                key=item["key"],
+                deadline=parse_iso(item["deadline_at"]),
+                bytes=item["bytes"],
+                first_sent_at=parse_iso(item["first_sent_at"]),
+                hop=item["hop"],
+            )
+
+    def shift(self, pool: str, old: str, new: str) -> bool:
+        """From one state to the next; True also if it is there already."""
+        ended = new in ("released", "staged")
+        try:
+            self._table.write(
+                Write(
+                    _meta(pool),
+                    set_={"state": new, f"{new}_at": iso(self._clock.now())},
+                    condition="#state = :old OR #state = :new",
+                    values={"old": old, "new": new},
+                )
+            )
+        except ConditionFailed:
+            return False
+        if ended:
+            self.look_again(pool, None)
+        return True
+
+    def look_again(self, pool: str, at: datetime | None) -> None:
+        """When the tick looks next; None: never."""
+        if at is None:
+            self._table.write(Write(_meta(pool), remove=("gsi1pk", "next_check_at")))
+        else:
+            self._table.write(Write(_meta(pool), set_={"next_check_at": iso(at)}))
+
+    def _member(self, pool: str, pooled: Pooled) -> Write:
+        return Write(
+            (f"POOL#{pool}", f"JOB#{pooled.job}"),
+            put={
+                "v": 1,
+                "ttl": self._ttl(),
+                "job": pooled.job,
+                "run": pooled.run_id,
+                "block": pooled.block,
+                "ordinal": pooled.ordinal,
+                "id": pooled.id,
+                "key": pooled.key,
+                "deadline_at": iso(pooled.deadline),
+                "bytes": pooled.bytes,
+                "first_sent_at": iso(pooled.first_sent_at),
+                "hop": pooled.hop,
+            },
+        )
+
+    def _ttl(self) -> int:
+        return int(later(self._clock.now(), self._retain_s).timestamp())
+
+
+def _grown(
+    pool: Pool, members: Sequence[Member], release_at: datetime, next_check_at: datetime, room: Room
+) -> Write:
+    size = sum(pooled.bytes for _, pooled in members)
+    set_: dict[str, Any] = {}
+    condition = "#state = :open AND #count <= :most AND #bytes <= :size"
+    values: dict[str, Any] = {
+        "open": "open",
+        "most": room.max_count - len(members),
+        "size": room.max_bytes - size,
+    }
+    if release_at < pool.release_at:
+        set_["release_at"] = iso(release_at)
+        condition += " AND #release_at >= :mine"  # the earliest of all stands, whoever comes last
+        values["mine"] = iso(release_at)
+    if pool.next_check_at is None or next_check_at < pool.next_check_at:
+        set_["next_check_at"] = iso(next_check_at)
+    return Write(
+        _meta(pool.pool), set_=set_, add={"count": len(members), "bytes": size}, condition=condition, values=values
+    )
+
+
+def pool_of(item: Mapping[str, Any]) -> Pool:
+    """The pool in a POOL META item."""
+    check = item.get("next_check_at")
+    return Pool(
+        pool=item["pool"],
+        key=item["key"],
+        generation=item["generation"],
+        profile=item["profile"],
+        state=item["state"],
+        count=item["count"],
+        bytes=item["bytes"],
+        opened_at=parse_iso(item["opened_at"]),
+        release_at=parse_iso(item["release_at"]),
+        next_check_at=None if check is None else parse_iso(check),
+    )
+
+
+def pool_id(key: str, generation: int) -> str:
+    """The pool of a key and generation: `l` (for "lake": r, p and s are taken) and a hash."""
+    return "l" + ids.h(f"{key}|{generation}")
+
+
+def _meta(pool: str) -> Key:
+    return f"POOL#{pool}", "META"
+
+
+def _key(key: str) -> Key:
+    return f"POOLKEY#{ids.h(key)}", "META"

@@ -1,0 +1,183 @@
+"""Queued jobs and their runs, as the ledger keeps them: what a message says, and what is already known of its job."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from slackwater.model.errors import BadInput, SlackwaterError
+from slackwater.model.job import Job, Lane
+
+
+class JobState(StrEnum):
+    """waiting (in a pool, or for a message on its way) ⇄ calling → done."""
+
+    WAITING = "waiting"
+    CALLING = "calling"
+    DONE = "done"
+
+
+class RunClosed(SlackwaterError):
+    """The run takes no more jobs: open its next generation."""
+
+
+class Known(SlackwaterError):
+    """Some jobs of a claim are in the ledger already: look there."""
+
+    def __init__(self, jobs: frozenset[str]) -> None:
+        super().__init__(f"{len(jobs)} jobs are claimed already")
+        self.jobs = jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A received message. `sent_at` is product time, `receives` counts this one."""
+
+    message_id: str
+    receipt: str
+    body: str
+    sent_at: datetime
+    receives: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A message made definite: one job with its absolute deadline, or what is left of one that is refused."""
+
+    message: Inbound
+    profile: str
+    name: str  # the caller's run_id, or the hour
+    id: str
+    job: str
+    sha: str
+    deadline: datetime
+    first_sent_at: datetime
+    request: dict[str, Any]
+    body: dict[str, Any]  # the job message, to be sent again
+    lane: Lane | None = None
+    tags: dict[str, str] | None = None
+    reply_to: str | None = None
+    hop: int = 0
+    refusal: BadInput | None = None
+    refusal_code: str = "refused"
+    body_key: str | None = None  # the body lies in S3 already
+
+    @property
+    def enveloped(self) -> bool:
+        return self.hop > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`JOB#j/META`. `owners` are all workers that have held it: their parts may hold its result."""
+
+    job: str
+    run_id: str
+    block: str
+    ordinal: int
+    id: str
+    sha: str
+    state: JobState
+    profile: str
+    deadline: datetime
+    message_id: str
+    hop: int = 0
+    attempt: int = 1
+    owners: tuple[str, ...] = ()
+    pool: str | None = None
+    part: str | None = None
+    replied: bool = False
+    reply_to: str | None = None
+    faults: int = 0
+    refused: bool = False
+
+    @property
+    def owner(self) -> str | None:
+        """Who holds it, if it is being called."""
+        return self.owners[-1] if self.owners else None
+
+    def as_job(self, asked: Asked | None = None) -> Job:
+        """The job for the engine; without its message (it is lost) it has an empty request."""
+        return Job(
+            self.run_id,
+            self.block,
+            self.ordinal,
+            self.id,
+            self.job,
+            self.profile,
+            self.deadline,
+            {} if asked is None else asked.request,
+            None if asked is None else asked.lane,
+            None if asked is None else asked.tags,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A final row of a queued job and where it is kept."""
+
+    job: str
+    row: dict[str, Any]
+    part: str
+    refused: bool = False
+
+    @property
+    def succeeded(self) -> bool:
+        return bool(self.row["status"] == "succeeded")
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRun:
+    """`RUN#r/META` of a queue run, as far as intake and closing need it. Times are the product's."""
+
+    run_id: str
+    profile: str
+    name: str
+    generation: int
+    state: str
+    accepted: int
+    refused: int
+    unsettled: int
+    next_ordinal: int
+    started_at: datetime
+    last_arrival_at: datetime
+    deadline: datetime
+    expected: int | None = None
+    close_asked_at: datetime | None = None
+    token: str | None = None
+
+    @property
+    def arrived(self) -> int:
+        return self.accepted + self.refused
+
+
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """`POOL#p/JOB#j`: a job that waits for the batch lane; its message lies in S3 under `key`."""
+
+    job: str
+    run_id: str
+    block: str
+    ordinal: int
+    id: str
+    key: str
+    deadline: datetime
+    bytes: int
+    first_sent_at: datetime
+    hop: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """`POOL#p/META`. `key` is what its jobs share: `model|request type|residency|profile`."""
+
+    pool: str
+    key: str
+    generation: int
+    profile: str
+    state: str  # open | closed | released | staged
+    count: int
+    bytes: int
+    opened_at: datetime
+    release_at: datetime
+    next_check_at: datetime | None = None
