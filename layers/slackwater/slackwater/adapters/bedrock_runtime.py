@@ -23,7 +23,9 @@ from slackwater.policy.classify import Fault, classify
 from slackwater.usecases.ports import Answer
 
 CONNECT_TIMEOUT_S: Final = 3
-TIMEOUT_STEP_S: Final = 60  # read timeouts are rounded up to this, so that clients (and their warm connections) are shared
+TIMEOUT_STEP_S: Final = (
+    60  # read timeouts are rounded up to this, so that clients (and their warm connections) are shared
+)
 
 
 class BedrockRuntime:
@@ -46,7 +48,11 @@ class BedrockRuntime:
             raise _failure(exc) from None
         except (ConnectTimeoutError, EndpointConnectionError) as exc:  # nothing was sent
             raise CallFailed(type(exc).__name__, Fault.CAPACITY) from None
-        except (ReadTimeoutError, ConnectionClosedError, HTTPClientError) as exc:  # sent: may have been answered and billed
+        except (
+            ReadTimeoutError,
+            ConnectionClosedError,
+            HTTPClientError,
+        ) as exc:  # sent: may have been answered and billed
             raise CallFailed(type(exc).__name__, Fault.UNKNOWN) from None
         latency_ms = round((time.perf_counter() - began) * 1000)
         response.pop("ResponseMetadata", None)

@@ -1,23 +1,14 @@
 """SQS: sending by reference, holding a message while its worker lives, and looking into dead-letter queues."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from slackwater.model.clock import Clock
+from slackwater.usecases.ports import Outgoing as Outgoing
 
 MAX_MESSAGE_BYTES = 1_048_576  # SQS quota: 1 MiB a message and a batch of ten
-
-
-@dataclass(frozen=True)
-class Outgoing:
-    """A message to send: `body` is JSON; `delay_s` is product time; `group` is the fair-queue tenant (run id)."""
-
-    body: dict[str, Any]
-    delay_s: float = 0
-    group: str | None = None
 
 
 class Queue:
@@ -55,7 +46,9 @@ class Queue:
     def _send(self, entries: Sequence[dict[str, Any]]) -> None:
         left = list(entries)
         for _ in range(2):
-            failed = {f["Id"] for f in self._client.send_message_batch(QueueUrl=self.url, Entries=left).get("Failed", [])}
+            failed = {
+                f["Id"] for f in self._client.send_message_batch(QueueUrl=self.url, Entries=left).get("Failed", [])
+            }
             left = [e for e in left if e["Id"] in failed]
             if not left:
                 return

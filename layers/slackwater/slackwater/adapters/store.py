@@ -6,18 +6,14 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from botocore.exceptions import ClientError, ConnectionError as BotoConnectionError, HTTPClientError
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as BotoConnectionError
+
+from slackwater.model.errors import Exists as Exists
+from slackwater.model.errors import Missing as Missing
 
 PART_BYTES = 16 * 1024 * 1024  # S3 refuses non-last parts under 5 MiB
 REOPENS = 5  # a stream that broke is opened again where it stopped, so often
-
-
-class Exists(Exception):
-    """A create-only key is taken: somebody wrote it before."""
-
-
-class Missing(Exception):
-    """No such object (or version)."""
 
 
 @dataclass(frozen=True)

@@ -34,3 +34,11 @@ class CallFailed(SlackwaterError):
         self.code = code
         self.fault = fault
         self.retry_after_s = retry_after_s
+
+
+class Exists(SlackwaterError):
+    """A create-only key is taken: somebody wrote it before; read it, or take the next name."""
+
+
+class Missing(SlackwaterError):
+    """No such object (or version) in the bucket."""

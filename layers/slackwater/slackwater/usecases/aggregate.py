@@ -9,10 +9,10 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from slackwater.adapters.store import Missing
-from slackwater.model import ids, names, result
+from slackwater.model import input_row, names, result
 from slackwater.model.clock import Clock, iso, parse_iso
 from slackwater.model.dialects.openai_output import output_line
+from slackwater.model.errors import Missing
 from slackwater.model.job import Job
 from slackwater.model.receipt import Tally, receipt
 from slackwater.model.run import RunKind
@@ -116,11 +116,11 @@ class Aggregate:
 
     # ------------------------------------------------------------------ blocks
 
-    def _expected(
-        self, run_id: str, meta: Mapping[str, Any], survey: Mapping[str, Any]
-    ) -> dict[str, Expected]:
+    def _expected(self, run_id: str, meta: Mapping[str, Any], survey: Mapping[str, Any]) -> dict[str, Expected]:
         if meta["kind"] == RunKind.FILE:
-            return {b["block"]: Expected(b["block"], None, b["accepted"] + b["refused"]) for b in survey.get("blocks", ())}
+            return {
+                b["block"]: Expected(b["block"], None, b["accepted"] + b["refused"]) for b in survey.get("blocks", ())
+            }
         found = {}
         for item in self._runs.blocks(run_id):
             lines = {int(name[2:]): value for name, value in item.items() if name.startswith("j_")}
@@ -174,16 +174,12 @@ class Aggregate:
             yield self._job(run_id, expected.block, row["line"], row["id"])
 
     def _job(self, run_id: str, block: str, line: int, caller_id: str) -> Job:
-        own = None if caller_id == f"line-{line}" else caller_id
-        return Job(
-            run_id, block, line, caller_id, ids.job_of_line(run_id, own, line), "", self._clock.now(), request={}
-        )
+        job = input_row.job_id(run_id, {"line": line, "id": caller_id})
+        return Job(run_id, block, line, caller_id, job, "", self._clock.now(), request={})
 
     # ------------------------------------------------------------------ receipt
 
-    def _receipt(
-        self, run_id: str, meta: Mapping[str, Any], survey: Mapping[str, Any], tally: Tally
-    ) -> dict[str, Any]:
+    def _receipt(self, run_id: str, meta: Mapping[str, Any], survey: Mapping[str, Any], tally: Tally) -> dict[str, Any]:
         reason = survey.get("reason") or meta.get("reason")
         warnings = [*survey.get("warnings", ()), *meta.get("warnings", ()), *self._plan_warnings(run_id, meta)]
         if tally.errors.get("lost"):

@@ -7,14 +7,13 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from slackwater.adapters.queues import Outgoing
 from slackwater.model import bits, names
 from slackwater.model.clock import Clock
 from slackwater.model.job import Job
 from slackwater.model.run import PackMessage
 from slackwater.usecases.engine import Call, Engine, Unfinished
 from slackwater.usecases.parts import Parts
-from slackwater.usecases.ports import Documents, Sender
+from slackwater.usecases.ports import Documents, Outgoing, Sender
 from slackwater.usecases.settle import Settle
 
 LEASE_S: Final = 85.0  # below the 90 s visibility: a message that comes back finds its pack free
@@ -79,9 +78,7 @@ class Dispatch:
         alive: Callable[[Callable[[], None]], Any],
     ) -> Dispatched:
         """Runs the pack once. `alive(renew)` is entered for as long as the worker lives: it keeps message and lease."""
-        pack = self._packs.claim(
-            message.run_id, message.pack_id, hop=message.hop, owner=owner, lease_s=LEASE_S
-        )
+        pack = self._packs.claim(message.run_id, message.pack_id, hop=message.hop, owner=owner, lease_s=LEASE_S)
         with alive(lambda: self._packs.renew(message.run_id, message.pack_id, owner=owner, lease_s=LEASE_S)):
             return self._run(message, pack, owner, stop_at_wall_s)
 
@@ -112,9 +109,7 @@ class Dispatch:
         for line in self._documents.get(names.input_key(message.run_id, message.block)).splitlines():
             yield orjson.loads(line)
 
-    def _hand_back(
-        self, message: PackMessage, owner: str, sink: "_PackSink", unfinished: Sequence[Unfinished]
-    ) -> None:
+    def _hand_back(self, message: PackMessage, owner: str, sink: "_PackSink", unfinished: Sequence[Unfinished]) -> None:
         """Send, then mark: killed in between, the older message finds its hop still good and the newer one waits."""
         again = min(u.not_before for u in unfinished)
         onward = PackMessage(message.run_id, message.pack_id, message.block, message.hop + 1)

@@ -258,7 +258,9 @@ class Engine:
 
 
 _JOB_REMEDY = "the model refuses this request: mend the request"
-_LOST_REMEDY = "the reply was lost several times; each call may have been billed: look at the network, then send it again"
+_LOST_REMEDY = (
+    "the reply was lost several times; each call may have been billed: look at the network, then send it again"
+)
 _FAULTS_REMEDY = "this request failed on every try: send it again later, or mend it"
 _ACCESS_REMEDY = "no route may be called: the account's administrator grants model access and bedrock:InvokeModel"
 

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import orjson
 
-from slackwater.adapters.store import Exists
 from slackwater.model import names
+from slackwater.model.errors import Exists
 from slackwater.usecases.ports import Documents
 
 MAX_COLLISIONS: Final = 1_000
@@ -18,7 +18,9 @@ class Parts:
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
 
-    def append(self, run_id: str, block: str, source: str, rows: Sequence[dict[str, Any]], *, first_wave: int = 0) -> str:
+    def append(
+        self, run_id: str, block: str, source: str, rows: Sequence[dict[str, Any]], *, first_wave: int = 0
+    ) -> str:
         """Writes `rows` as the source's next part and gives its key; a wave that is taken means the next number."""
         body = b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
         for wave in range(first_wave, first_wave + MAX_COLLISIONS):

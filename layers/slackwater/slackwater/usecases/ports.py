@@ -50,14 +50,19 @@ class Documents(Protocol):
     def upload(self, key: str, *, content_type: str = ...) -> AbstractContextManager[ByteSink]: ...
 
 
-class Message(Protocol):
+@dataclass(frozen=True)
+class Outgoing:
+    """A message to send: `body` is JSON; `delay_s` is product time; `group` is the fair-queue tenant (the run)."""
+
     body: dict[str, Any]
+    delay_s: float = 0
+    group: str | None = None
 
 
 class Sender(Protocol):
-    """A queue to send to; takes `adapters.queues.Outgoing`."""
+    """A queue to send to."""
 
-    def send(self, messages: Iterable[Any]) -> int: ...
+    def send(self, messages: Iterable[Outgoing]) -> int: ...
 
 
 class Workflow(Protocol):

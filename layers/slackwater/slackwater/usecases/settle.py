@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from slackwater.adapters.queues import Outgoing
 from slackwater.model.run import ENDED, PackMessage, Unit
-from slackwater.usecases.ports import Sender, Workflow
+from slackwater.usecases.ports import Outgoing, Sender, Workflow
 
 
 class RunsPort(Protocol):

@@ -179,9 +179,7 @@ class Runs:
 
     def start(self, run_id: str, unit_id: str, *, owner: str, started: bytes, lease_s: float) -> None:
         """Records which positions are being called (all of them so far) and renews the lease. Raises Lost."""
-        self._mine(
-            run_id, unit_id, owner, {"started": started, "lease_until": int(self._clock.wall_s() + lease_s)}
-        )
+        self._mine(run_id, unit_id, owner, {"started": started, "lease_until": int(self._clock.wall_s() + lease_s)})
 
     def renew(self, run_id: str, unit_id: str, *, owner: str, lease_s: float) -> None:
         """Raises Lost."""

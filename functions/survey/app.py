@@ -1,0 +1,27 @@
+"""Run workflow → survey: every line of a dropped file checked and cut into blocks."""
+
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools import Logger, Tracer
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from slackwater.usecases.survey import Survey
+
+from slackwater import bootstrap
+from slackwater.settings import Settings
+
+logger, tracer = Logger(), Tracer()
+
+
+@cache
+def survey() -> Survey:
+    return bootstrap.survey(Settings.from_env())
+
+
+@logger.inject_lambda_context(clear_state=True)
+@tracer.capture_lambda_handler(capture_response=False)
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    logger.append_keys(run_id=event["run_id"])
+    status = survey()(event)
+    logger.info("surveyed", status=status)
+    return {"run_id": event["run_id"], "status": status}
