@@ -6,12 +6,14 @@ document is checked here for its shape; `policy.routes` checks it against what A
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.resources import files
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from slackwater.model.deadline import resolve
 from slackwater.model.errors import BadInput, ConfigurationError
 from slackwater.model.job import Lane
 
@@ -20,8 +22,7 @@ READABLE_VERSIONS = (1,)
 IN_REGION = "in-region"
 DEFAULT_PROFILE = "default"
 
-_SPAN = re.compile(r"(?P<number>[1-9]\d{0,5})(?P<unit>[smhd])")
-_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # a segment of S3 keys and part of derived ids
 _REGION = re.compile(r"[a-z]{2,5}(?:-[a-z]+){1,2}-\d{1,2}")
 
@@ -34,12 +35,14 @@ class Mode(StrEnum):
     PRIMARY = "primary"
 
 
-def span_s(text: str) -> int:
-    """Seconds of a span such as `90m`, `6h`, `2d` (units s, m, h, d). Raises ValueError that says so."""
-    match = _SPAN.fullmatch(text)
-    if match is None:
-        raise ValueError("a span is a whole number and a unit: 45s, 90m, 6h, 2d")
-    return int(match["number"]) * _UNIT_S[match["unit"]]
+def _span_s(text: str) -> int:
+    """Seconds of a relative deadline (`6h`, `90m`, `2d`, `1d12h`). Raises ValueError with the remedy."""
+    if not text.endswith(("d", "h", "m", "s")):
+        raise ValueError("a profile's deadline is a time from sending: 90m, 6h, 2d, 1d12h")
+    try:
+        return int((resolve(text, _EPOCH) - _EPOCH).total_seconds())
+    except BadInput as exc:
+        raise ValueError(exc.message) from None
 
 
 def _region(value: str) -> str:
@@ -94,7 +97,7 @@ class Profile(BaseModel):
     @field_validator("default_deadline")
     @classmethod
     def _is_a_span(cls, value: str) -> str:
-        span_s(value)
+        _span_s(value)
         return value
 
     @model_validator(mode="after")
@@ -108,7 +111,7 @@ class Profile(BaseModel):
     @property
     def default_deadline_s(self) -> int:
         """Seconds from arrival to the deadline of a job that names none."""
-        return span_s(self.default_deadline)
+        return _span_s(self.default_deadline)
 
 
 class Profiles(BaseModel):

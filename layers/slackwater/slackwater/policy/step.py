@@ -7,10 +7,11 @@ between an intent and its reply can get lost; the name, which is the idempotency
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Final
 
-from slackwater.policy.forecast import guard_at, last_moment
+from slackwater.model.batch_job import BatchJob
+from slackwater.model.shard import Shard, ShardState
+from slackwater.policy.forecast import MARGIN_S, guard_at
 
 INTENT_S: Final = 120
 """No create is sent later than this after its intent was written; the worker gives up instead."""
@@ -25,56 +26,13 @@ CHECK_S: Final = 60
 """How often a shard is looked at while nothing else is due."""
 
 
-class ShardState(StrEnum):
-    """Where a shard stands in the table."""
-
-    STAGED = "staged"
-    INTENT = "intent"
-    OPEN = "open"
-    STOPPING = "stopping"
-    COLLECTING = "collecting"
-    SETTLED = "settled"
-
-
-ENDED: Final = frozenset({"Completed", "PartiallyCompleted", "Failed", "Expired", "Stopped"})
-"""Terminal statuses (https://docs.aws.amazon.com/bedrock/latest/APIReference/API_GetModelInvocationJob.html)."""
-
 LIVE: Final = frozenset({"Submitted", "Validating", "Scheduled", "InProgress"})
+"""Statuses in which a job costs, or will cost, unless it is stopped."""
+
+UNKNOWN: Final = "Unknown"
+"""Stands for the status of a job that Bedrock does not know (any more)."""
 
 _NO_OUTPUT_EXPECTED: Final = frozenset({"Failed", "Expired"})  # refused at validation, or never started
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """The table's item, as far as decisions go. Times are the product's; `leased`: a worker holds it at this moment
-    (wall time)."""
-
-    id: str
-    state: ShardState
-    region: str
-    attempt: int
-    job_name: str
-    records: int
-    deadline_at: datetime
-    arn: str | None = None
-    intent_at: datetime | None = None
-    guard_at: datetime | None = None
-    ended_seen_at: datetime | None = None  # the item's `stopped_seen_at`: when the job's end was first seen
-    leased: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class BatchJob:
-    """A job as Bedrock lists it. Counts are None where Bedrock gives none."""
-
-    name: str
-    arn: str
-    status: str
-    region: str
-    total: int | None = None
-    processed: int | None = None
-    succeeded: int | None = None
-    errors: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,19 +108,20 @@ def step(
     now: datetime,
     *,
     drain_s: float,
+    leased: bool = False,
     listed: bool = True,
     asked: bool = False,
 ) -> Step:
     """What this shard needs next. Calling it again with the same arguments, or late, or twice, is harmless.
 
-    `observed` is the listed job of `shard.job_name` in any region of ours, or None. `drain_s` is how long the
-    shard's records take on the calling lanes under the quotas that are left. `listed` False: the list of the shard's
-    region could not be read just now, so that not to see the job means nothing. `asked`: Bedrock was asked by Get
-    too, and knows no such job.
+    `observed` is the listed job of `shard.job_name` in any region of ours, or None. `drain_s` is how long the shard's
+    records take on the calling lanes under the quotas that are left. `leased`: a worker holds the shard at this moment
+    (wall time). `listed` False: the region's list could not be read, or the Get of a Look failed, so that not to see
+    the job means nothing. `asked`: Bedrock was asked by Get too, and knows no such job.
     """
     if observed is not None and observed.name != shard.job_name:
         observed = None  # never act on another name
-    if shard.leased and shard.state is not ShardState.SETTLED:
+    if leased and shard.state is not ShardState.SETTLED:
         return Step((), now + timedelta(seconds=CHECK_S))
     match shard.state:
         case ShardState.STAGED:
@@ -170,7 +129,7 @@ def step(
         case ShardState.INTENT:
             return _intent(shard, observed, now, drain_s, listed)
         case ShardState.OPEN | ShardState.STOPPING | ShardState.COLLECTING:
-            return _sent(shard, observed, now, drain_s, asked)
+            return _sent(shard, observed, now, drain_s, listed, asked)
         case ShardState.SETTLED:
             return _settled(shard, observed, now)
 
@@ -185,12 +144,18 @@ def stray(job: BatchJob, shard: Shard | None, prefix: str) -> bool:
 
 def _guard(shard: Shard, drain_s: float) -> datetime:
     """The stored guard, or an earlier one if draining has become slower since."""
-    recomputed = guard_at(shard.deadline_at, drain_s)
-    return recomputed if shard.guard_at is None else min(shard.guard_at, recomputed)
+    return min(shard.guard_at, guard_at(shard.deadline_at, drain_s))
+
+
+def _last_moment(shard: Shard, drain_s: float) -> datetime:
+    """When rescue can wait no longer. The shard holds the latest deadline of its jobs; the guard was set by the
+    earliest."""
+    earliest = min(shard.deadline_at, shard.guard_at + timedelta(seconds=max(MARGIN_S, 2 * drain_s)))
+    return max(_guard(shard, drain_s), earliest - timedelta(seconds=drain_s))
 
 
 def _staged(shard: Shard, observed: BatchJob | None, now: datetime, drain_s: float) -> Step:
-    if observed is not None and observed.status not in ENDED:  # an intent that was taken back too early
+    if observed is not None and not observed.ended:  # an intent that was taken back too early
         return Step((Adopt(shard.id, observed.arn, observed.region),), _soon(now))
     if now >= _guard(shard, drain_s):
         return Step((Rescue(shard.id, 0, "no batch slot before the last safe moment"),), _soon(now))
@@ -207,26 +172,22 @@ def _intent(shard: Shard, observed: BatchJob | None, now: datetime, drain_s: flo
         if now >= _guard(shard, drain_s):
             return Step((Rescue(shard.id, 0, "the job never came to be"),), _soon(now))
         return Step((Submit(shard.id, shard.attempt),), _soon(now))
-    if now >= last_moment(
-        shard.deadline_at, drain_s
-    ):  # it may still appear: then it is stopped, and what it did is a repeat
-        return Step(
-            (Rescue(shard.id, shard.records, "the create's outcome is unknown at the last moment"),), _soon(now)
-        )
+    if now >= _last_moment(shard, drain_s):
+        # it may still appear: then it is stopped, and what it did is a repeat
+        reason = "the create's outcome is unknown at the last moment"
+        return Step((Rescue(shard.id, shard.records, reason),), _soon(now))
     return Step((), min(_soon(now), absent_at) if now < absent_at else _soon(now))
 
 
-def _sent(shard: Shard, observed: BatchJob | None, now: datetime, drain_s: float, asked: bool) -> Step:
-    rescue_at = last_moment(shard.deadline_at, drain_s)
+def _sent(shard: Shard, observed: BatchJob | None, now: datetime, drain_s: float, listed: bool, asked: bool) -> Step:
+    rescue_at = _last_moment(shard, drain_s)
     if observed is None:
-        if asked or shard.arn is None:
-            return _collect(shard, "Unknown", None, now, rescue_at)
-        return Step((Look(shard.id, shard.arn),), _soon(now))
-    if observed.status in ENDED:
-        return _collect(shard, observed.status, observed.processed, now, rescue_at)
+        return _unseen(shard, now, rescue_at, listed, asked)
+    if observed.ended:
+        return _collect(shard, observed.status, observed.processed_records, now, rescue_at)
     if now >= rescue_at:
         # asked to stop in good time, and it still hangs: what it has processed is lost to us, and may be on the bill
-        lost = shard.records if observed.processed is None else min(observed.processed, shard.records)
+        lost = shard.records if observed.processed_records is None else min(observed.processed_records, shard.records)
         actions: tuple[Action, ...] = (Rescue(shard.id, lost, "the job hung until the last moment"),)
         if observed.status in LIVE:
             actions = (Stop(shard.id, observed.arn, observed.region), *actions)
@@ -237,9 +198,20 @@ def _sent(shard: Shard, observed: BatchJob | None, now: datetime, drain_s: float
     return Step((), min(_soon(now), guard if now < guard else rescue_at))
 
 
+def _unseen(shard: Shard, now: datetime, rescue_at: datetime, listed: bool, asked: bool) -> Step:
+    if shard.arn is None:  # given up before there was a job
+        return Step((Collect(shard.id, UNKNOWN, None, True),), _soon(now))
+    if asked:
+        return _collect(shard, UNKNOWN, None, now, rescue_at)
+    if not listed and now >= rescue_at:
+        reason = "the job's region cannot be asked at the last moment"
+        return Step((Rescue(shard.id, shard.records, reason),), _soon(now))
+    return Step((Look(shard.id, shard.arn),), _soon(now))
+
+
 def _collect(shard: Shard, status: str, processed: int | None, now: datetime, rescue_at: datetime) -> Step:
     """An ended job is always collected: what it processed was paid for. Output may follow the end, but not for ever."""
-    waited = shard.ended_seen_at is not None and now >= shard.ended_seen_at + timedelta(seconds=GRACE_S)
+    waited = shard.stopped_seen_at is not None and now >= shard.stopped_seen_at + timedelta(seconds=GRACE_S)
     nothing_ran = status in _NO_OUTPUT_EXPECTED and not processed
     final = waited or nothing_ran or now >= rescue_at
     return Step((Collect(shard.id, status, processed, final),), _soon(now))
