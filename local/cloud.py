@@ -10,6 +10,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -206,11 +207,9 @@ def _stop_child(child: subprocess.Popen[bytes]) -> None:
 
 
 def _signal_supervisor(state_dir: Path, pid: int) -> None:
-    import signal  # noqa: PLC0415
-
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_TIMEOUT_S
-    while _is_locked(state_dir):
-        if time.monotonic() > deadline:
-            os.kill(pid, signal.SIGKILL)
+    while processes.command_of(pid) is not None:
+        if time.monotonic() > deadline and _is_locked(state_dir):
+            os.kill(pid, signal.SIGKILL)  # its children end with it: they are on a leash
         time.sleep(0.05)

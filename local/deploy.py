@@ -39,9 +39,12 @@ def deploy(endpoint: str, region: str, stack: str, template: Path, parameters: M
         s3.put_object(Bucket=bucket, Key=key, Body=body)
         source = {"TemplateURL": f"{endpoint}/{bucket}/{key}"}
     cloudformation = aws_client(endpoint, "cloudformation", region)
-    cloudformation.create_stack(
-        StackName=stack, Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
-        Parameters=_declared(packed, parameters), **source)
+    try:
+        cloudformation.create_stack(
+            StackName=stack, Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+            Parameters=_declared(packed, parameters), **source)
+    except cloudformation.exceptions.ClientError as error:
+        raise CloudError(f"{template} was refused: {error.response['Error']['Message']}") from error
     return _wait_created(cloudformation, stack)
 
 

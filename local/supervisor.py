@@ -155,7 +155,7 @@ def main(argv: list[str]) -> int:
         with held_lock(settings.state_dir):
             shutil.rmtree(settings.tmp, ignore_errors=True)
             for folder in (settings.tmp, settings.logs):
-                folder.mkdir(parents=True)if not folder.exists() else None
+                folder.mkdir(parents=True, exist_ok=True)
             supervisor.run()
     except CloudError as error:
         _log.error("%s", error)  # noqa: TRY400
