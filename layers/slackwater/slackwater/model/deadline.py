@@ -7,7 +7,7 @@ from typing import Final
 from slackwater.model.errors import BadInput
 
 DEFAULT_DEADLINE: Final = "24h"
-"""What a job or a file has that names no deadline."""
+"""What a job or a file has where neither it nor its profile names one."""
 
 _REMEDY: Final = "write a moment with its zone (2026-12-01T06:00:00Z) or a time from sending (90s, 90m, 6h, 2d, 1d12h)"
 _RELATIVE: Final = r"(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?"

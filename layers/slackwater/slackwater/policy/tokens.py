@@ -21,6 +21,9 @@ TOKENS_PER_S3_MEDIA: Final = 3_000
 DEFAULT_MAX_OUTPUT_TOKENS: Final = 4_096
 """What is reckoned with where a request has no `maxTokens`."""
 
+_COUNTED_ABOVE: Final = frozenset({"messages", "system", "inferenceConfig"})
+_PART_OF_THE_PROMPT: Final = ("toolConfig", "outputConfig", "additionalModelRequestFields", "promptVariables")
+
 
 def input_tokens(request: dict[str, Any]) -> int:
     """About how many input tokens a checked request takes."""
@@ -37,25 +40,8 @@ def input_tokens(request: dict[str, Any]) -> int:
                 size += len(words) if words.isascii() else len(words.encode())
             else:
                 tokens += _block_tokens(block)
-    for name in ("toolConfig", "outputConfig", "additionalModelRequestFields", "promptVariables"):
-        if name in request:
-            size += _json_bytes(request[name])
-    return tokens + math.ceil(size / BYTES_PER_TOKEN)
-
-
-def plain_input_tokens(request: dict[str, Any]) -> int:
-    """`input_tokens` of a request that `model.request.plain_traits` knows: nothing but text."""
-    size = 0
-    messages = request["messages"]
-    for message in messages:
-        for block in message["content"]:
-            words = block["text"]
-            size += len(words) if words.isascii() else len(words.encode())
-    tokens = TOKENS_PER_MESSAGE * (1 + len(messages))
-    if "system" in request:
-        for block in request["system"]:
-            tokens += 1
-            size += _text_bytes(block["text"])
+    if not request.keys() <= _COUNTED_ABOVE:
+        size += sum(_json_bytes(request[name]) for name in _PART_OF_THE_PROMPT if name in request)
     return tokens + math.ceil(size / BYTES_PER_TOKEN)
 
 

@@ -21,7 +21,7 @@ FINISH_REASONS: Final[Mapping[str, str]] = MappingProxyType(
 """Converse's `stopReason` in OpenAI's words; the malformed ones have no counterpart there and become `stop`."""
 
 
-def openai_line(result: Mapping[str, Any]) -> dict[str, Any]:
+def output_line(result: Mapping[str, Any]) -> dict[str, Any]:
     """The output line of one result line, whether its job succeeded, failed or was refused."""
     name = result["job"] or f"{result['run_id']}-{result['line']}"
     line: dict[str, Any] = {"id": f"batch_req_{name}", "custom_id": result["id"], "response": None, "error": None}

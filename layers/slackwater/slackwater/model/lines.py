@@ -1,0 +1,56 @@
+"""Physical lines of a stream of chunks, at flat memory whatever the lines are."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+MAX_LINE_BYTES: Final = 20_000_000
+"""A longer line is refused: no model takes it (InvokeModel and Converse end at 25 MB), and a worker has to hold it."""
+
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class TooLong:
+    """Stands for a line that was longer than allowed and was not kept."""
+
+    size_bytes: int
+
+    def __len__(self) -> int:
+        return self.size_bytes
+
+
+def batches(chunks: Iterable[bytes], max_bytes: int = MAX_LINE_BYTES) -> Iterator[list[bytes | TooLong]]:
+    """The lines that end in each chunk, without their `\\n`; a byte-order mark before the first is dropped.
+
+    Every `\\n` ends a line, blank ones too, so that counting them gives line numbers; a last line may lack it.
+    """
+    begun: list[bytes] = []  # the pieces of the line that the chunks so far left open; none of one that is too long
+    size = 0  # of that line
+    for chunk in _without_bom(chunks):
+        pieces: list[bytes | TooLong] = [*chunk.split(b"\n")]
+        tail = bytes(pieces.pop())
+        if pieces:
+            head = bytes(pieces[0])
+            pieces[0] = _line([*begun, head], size + len(head), max_bytes)
+            begun, size = [], 0
+            yield pieces
+        size += len(tail)
+        begun = [*begun, tail] if size <= max_bytes else []
+    if size:
+        yield [_line(begun, size, max_bytes)]
+
+
+def _line(pieces: list[bytes], size: int, max_bytes: int) -> bytes | TooLong:
+    return TooLong(size) if size > max_bytes else b"".join(pieces)
+
+
+def _without_bom(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    start = b""
+    stream = iter(chunks)
+    for chunk in stream:
+        start += chunk
+        if len(start) >= len(_BOM):
+            break
+    yield start.removeprefix(_BOM)
+    yield from stream
