@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from random import Random
+from threading import Lock
 from typing import Any
 
 from . import tokens
@@ -44,10 +45,11 @@ class Prompt:
 
 
 class Answerer:
-    """Applies the rules; remembers how often each was used. One instance a server, used under one lock by the batch threads."""
+    """Applies the rules and remembers how often each was used; safe to share between threads."""
 
     def __init__(self) -> None:
         self.used: Counter[int] = Counter()
+        self._lock = Lock()
 
     def rule_for(self, prompt: Prompt, answers: Answers, rng: Random) -> AnswerRule | None:
         """The first rule that matches and is not spent; using it is counted."""
@@ -56,13 +58,19 @@ class Answerer:
                 continue
             if rule.model not in (None, prompt.model.name, prompt.model.base, prompt.model.given):
                 continue
-            if rule.times is not None and self.used[position] >= rule.times:
-                continue
             if not re.search(rule.match, prompt.text, re.DOTALL) or (rule.share < 1 and rng.random() >= rule.share):
                 continue
-            self.used[position] += 1
-            return rule
+            if self._spend(position, rule.times):
+                return rule
         return None
+
+    def _spend(self, position: int, times: int | None) -> bool:
+        """Count one use; False if the rule was spent before."""
+        if times is None:
+            return True
+        with self._lock:
+            self.used[position] += 1
+            return self.used[position] <= times
 
     def answer(self, prompt: Prompt, answers: Answers, rng: Random) -> Answer:
         """The model's answer. Raises ApiError if a rule says that this prompt fails."""
@@ -106,7 +114,7 @@ def _tool_use(spec: dict[str, Any], latency_ms: float | None) -> Answer:
 
 
 def json_instance(schema: str) -> str:
-    """The smallest JSON text that fits the schema's types (a schema that is no JSON is refused by AWS, here it gives `{}`)."""
+    """The smallest JSON text that fits the schema's types; `{}` for a schema that is no JSON."""
     try:
         return json.dumps(minimal(json.loads(schema)))
     except json.JSONDecodeError:
@@ -124,10 +132,10 @@ def minimal(schema: Any) -> Any:
     for union in ("anyOf", "oneOf"):
         if schema.get(union):
             return minimal(schema[union][0])
-    kind = schema.get("type", "object")
+    kind: Any = schema.get("type", "object")
     kind = kind[0] if isinstance(kind, list) and kind else kind
     simple: dict[Any, Any] = {"string": "echo", "integer": 0, "number": 0, "boolean": False, "null": None, "array": []}
     if kind in simple:
         return simple[kind]
-    properties = schema.get("properties", {})
+    properties: dict[str, Any] = schema.get("properties", {})
     return {name: minimal(properties.get(name, {})) for name in schema.get("required", properties)}

@@ -83,7 +83,7 @@ class App:
         found = SCOPE.search(request.headers.get("authorization", ""))
         return found[1] if found else self.world.config.default_region
 
-    async def availability(self, request: Request, region: str, model_id: str) -> Response:
+    async def availability(self, _request: Request, region: str, model_id: str) -> Response:
         """GET /foundation-model-availability/{modelId}."""
         model = self.world.model(model_id)
         if model is None:

@@ -1,6 +1,7 @@
 """A batch job and its life: pure decisions about when it moves, how far it got and how it ends.
 
-Statuses: Submitted → Validating → Scheduled → InProgress → Completed | PartiallyCompleted | Failed; Expired from Scheduled; Stopping → Stopped.
+Submitted → Validating → Scheduled → InProgress → Completed | PartiallyCompleted | Failed; Scheduled → Expired;
+any open status → Stopping → Stopped.
 (docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-monitor.html). Times are virtual seconds.
 """
 
@@ -40,7 +41,7 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a job that runs will end if nobody stops it: None `at` is never."""
+    """How a job that runs will end if nobody stops it; `at` None is never."""
 
     status: str
     at: float | None
@@ -69,15 +70,16 @@ def draw_timeline(batch: Batch, outcome: Outcome, rng: Random) -> Timeline:
 
 
 def ending(outcome: Outcome, timeline: Timeline, started_at: float, expires_at: float, records: int) -> Ending:
-    """How a job that started then will end. A job that would outlast its time-out is PartiallyCompleted at that moment."""
+    """How a job that started then will end; one that outlasts its time-out is PartiallyCompleted then."""
     if outcome.stuck == "InProgress":
-        return Ending("InProgress", None, 0, False)
+        return Ending("InProgress", None, math.floor(records * outcome.fraction), False)
     running_s = timeline.running_s(records)
     status = "Completed" if outcome.status == "Expired" else outcome.status
     share = 1.0 if status == "Completed" else outcome.fraction
     end = started_at + (running_s * share if outcome.after_s is None else outcome.after_s)
     write = outcome.write_output if outcome.write_output is not None else status != "Failed"
     if end > expires_at:
+        running_s = (end - started_at) / share if share else running_s
         return Ending("PartiallyCompleted", expires_at, rows_at(expires_at, started_at, running_s, records), True)
     return Ending(status, end, math.floor(records * share), write)
 
@@ -170,6 +172,7 @@ class Job:
     modified_at: float = 0.0
     ended_at: float | None = None
     started_at: float | None = None
+    ending: Ending | None = None
     stop_rows: int | None = None
     total: int | None = None
     processed: int = 0
@@ -196,10 +199,19 @@ class Job:
 
     def counts(self, now: float) -> tuple[int, int, int]:
         """Processed, succeeded and failed rows as Get shows them at this moment."""
-        if self.status == "InProgress" and self.started_at is not None and self.total:
-            rows = rows_at(now, self.started_at, self.timeline.running_s(self.total), self.total)
+        if self.status == "InProgress":
+            rows = self.rows(now)
             return rows, rows, 0
         return self.processed, self.succeeded, self.failed
+
+    def rows(self, now: float) -> int:
+        """Rows processed so far by a running job, on an even way to its ending; one that hangs stays short of it."""
+        if self.started_at is None or self.ending is None or self.total is None:
+            return 0
+        end = self.ending
+        if end.at is None:
+            return min(end.processed, rows_at(now, self.started_at, self.timeline.running_s(self.total), self.total))
+        return rows_at(now, self.started_at, end.at - self.started_at, end.processed)
 
     def document(self, now: float) -> dict[str, Any]:
         """The job as Get and List show it."""

@@ -1,4 +1,4 @@
-"""The batch operations of the control plane: create, get, list, stop, with every check that AWS makes and the SDK does not."""
+"""The batch operations: create, get, list, stop, with the checks that AWS makes and the SDK does not."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .batch import STATUSES, Job, draw_timeline, new_job_id
 from .batch_io import split_uri
 from .batch_run import Jobs
 from .config import Fault, Outcome, lookup
+from .dice import dice
 from .errors import ApiError, Dropped, invalid
 from .faults import draw, resolve
 from .models import ModelRef
@@ -23,8 +24,9 @@ from .server import Request, Response, json_response
 from .wire_check import body_checker
 from .world import World
 
-JOB_NAME: Final = re.compile(r"[a-zA-Z0-9]{1,63}(-*[a-zA-Z0-9+\-.]){0,63}")
-TOKEN: Final = re.compile(r"[a-zA-Z0-9]{1,256}(-*[a-zA-Z0-9]){0,256}")
+# The same names as AWS's patterns, written so that no name makes the match slow.
+JOB_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9+\-.]{0,62}")
+TOKEN: Final = re.compile(r"[a-zA-Z0-9](?:-*[a-zA-Z0-9])*")
 ROLE: Final = re.compile(r"arn:aws(-[^:]+)?:iam::([0-9]{12})?:role/.+")
 S3_URI: Final = re.compile(r"s3://[a-z0-9][-.a-z0-9]{1,61}[a-z0-9](?:/[-!_*'().a-z0-9A-Z]+)*/?")
 IDENTIFIER: Final = re.compile(
@@ -61,7 +63,7 @@ class BatchApi:
             raise ApiError(
                 "ServiceQuotaExceededException", "Too many batch inference jobs are in progress for this model."
             )
-        rng = Random(f"{self._world.seed}|{region}|{body['jobName']}|{self._jobs.created}|create")
+        rng = dice(self._world.seed, region, body["jobName"], self._jobs.created, "create")
         outcome = self._jobs.book.take(batch, body["jobName"], region, model, rng)
         if outcome.create == "lost_request":
             raise Dropped
@@ -74,7 +76,7 @@ class BatchApi:
             raise Dropped
         return json_response({"jobArn": job.arn})
 
-    async def get(self, request: Request, region: str, identifier: str) -> Response:
+    async def get(self, _request: Request, region: str, identifier: str) -> Response:
         """GET /model-invocation-job/{jobIdentifier}."""
         after = self._mishap("get", region)
         document = self._find(region, identifier).document(self._world.clock.now())
@@ -82,7 +84,7 @@ class BatchApi:
             raise Dropped
         return json_response(document)
 
-    async def stop(self, request: Request, region: str, identifier: str) -> Response:
+    async def stop(self, _request: Request, region: str, identifier: str) -> Response:
         """POST /model-invocation-job/{jobIdentifier}/stop."""
         after = self._mishap("stop", region)
         job = self._find(region, identifier)
@@ -115,11 +117,11 @@ class BatchApi:
         return json_response(document)
 
     def _mishap(self, operation: Any, region: str) -> bool:
-        """Roll for the operation's own faults; True: the reply is to be lost after the work. Raises ApiError, Dropped."""
+        """Roll for the operation's own faults; True: lose the reply after the work. Raises ApiError, Dropped."""
         self._calls += 1
         self._world.stats.count(region, f"batch_{operation}")
         fault = self._world.config.batch.faults.get(operation, Fault())
-        fate = draw(fault, Random(f"{self._world.seed}|{operation}|{region}|{self._calls}"))
+        fate = draw(fault, dice(self._world.seed, operation, region, self._calls))
         region_fault = resolve(self._world.config.faults, region)
         if fault.down or (region_fault.down and region_fault.down_control):
             raise ApiError("ServiceUnavailableException")

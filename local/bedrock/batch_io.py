@@ -34,6 +34,7 @@ class Clients:
     """boto3 clients of the emulated AWS, one per service and region; made under a lock, shared by the threads."""
 
     def __init__(self, s3_endpoint: str, events_endpoint: str) -> None:
+        self.has_events = bool(events_endpoint)
         self._endpoints = {"s3": s3_endpoint, "events": events_endpoint}
         self._made: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
@@ -64,6 +65,11 @@ class BadInput(Exception):
 
 class Cancelled(Exception):
     """The job was given up (reset or shutdown) while a thread worked for it."""
+
+
+def output_folder(uri: str, job_id: str) -> str:
+    """Where a job's output goes: `<uri>/<job id>/`."""
+    return f"{uri.rstrip('/')}/{job_id}/"
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -110,7 +116,7 @@ def new_spool(parent: Path) -> Spool:
 
 
 def fetch(s3: Any, uri: str, rules: Batch, spool: Spool, job_arn: str) -> None:
-    """Load and validate the input as the stage Validating does: files, sizes, record counts, records; never `modelInput` itself.
+    """Load and validate the input as Validating does: files, sizes, counts, records; never `modelInput` itself.
 
     Raises BadInput, Cancelled.
     """
@@ -134,13 +140,11 @@ def fetch(s3: Any, uri: str, rules: Batch, spool: Spool, job_arn: str) -> None:
         code = exc.response["Error"]["Code"] if isinstance(exc, ClientError) else type(exc).__name__
         raise BadInput(f"The input location could not be read: {code}.") from None
     if spool.records < rules.minimum_records:
-        raise BadInput(
-            f"Batch job {job_arn} contains less records ({spool.records}) than the required minimum of: {rules.minimum_records}"
-        )
+        short = f"contains less records ({spool.records}) than the required minimum of: {rules.minimum_records}"
+        raise BadInput(f"Batch job {job_arn} {short}")
     if spool.records > rules.maximum_records:
-        raise BadInput(
-            f"Batch job {job_arn} contains more records ({spool.records}) than the maximum of: {rules.maximum_records}"
-        )
+        long = f"contains more records ({spool.records}) than the maximum of: {rules.maximum_records}"
+        raise BadInput(f"Batch job {job_arn} {long}")
 
 
 def _input_objects(s3: Any, bucket: str, key: str) -> Iterator[tuple[str, str, int]]:
@@ -249,18 +253,19 @@ def render(spool: Spool, worker: RowWorker, plan: RowPlan, outcome: Outcome) -> 
     return rendered
 
 
-def publish(
-    s3: Any, uri: str, job_id: str, spool: Spool, rendered: Rendered, rows: int, manifest: dict[str, Any] | None
-) -> None:
-    """Write `<uri>/<job id>/<file>.out` for each input file, then the manifest. Raises ClientError, BotoCoreError."""
-    bucket, key = split_uri(uri)
-    folder = f"{key.rstrip('/')}/{job_id}/".lstrip("/")
-    for file, path, size in zip(spool.files, rendered.paths, rendered.cut(rows), strict=True):
+def publish(s3: Any, folder_uri: str, spool: Spool, rendered: Rendered, sizes: list[int]) -> None:
+    """Write `<folder>/<file>.out` for each input file, cut to its size. Raises what boto3 raises."""
+    bucket, folder = split_uri(folder_uri)
+    for file, path, size in zip(spool.files, rendered.paths, sizes, strict=True):
         spool.check()
         os.truncate(path, size)
         s3.upload_file(str(path), bucket, f"{folder}{file.name}.out", Config=TRANSFER)
-    if manifest is not None:
-        s3.put_object(Bucket=bucket, Key=f"{folder}manifest.json.out", Body=orjson.dumps(manifest))
+
+
+def publish_manifest(s3: Any, folder_uri: str, manifest: dict[str, int]) -> None:
+    """Write `<folder>/manifest.json.out`. Raises ClientError, BotoCoreError."""
+    bucket, folder = split_uri(folder_uri)
+    s3.put_object(Bucket=bucket, Key=f"{folder}manifest.json.out", Body=orjson.dumps(manifest))
 
 
 def manifest_of(total: int, rendered: Rendered, rows: int, wrong: bool, rng: Random) -> dict[str, int]:

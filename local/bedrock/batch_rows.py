@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from random import Random
 from typing import Any
 
 import orjson
@@ -16,6 +15,7 @@ from .answers import Answerer, Prompt
 from .bill import prompt_key
 from .config import Config
 from .converse_shape import check_converse, converse_response, usage_of
+from .dice import dice
 from .errors import ApiError, invalid
 from .models import ModelRef
 from .runtime import converse_prompt
@@ -64,7 +64,7 @@ class RowWorker:
         return RowResult(_line(record, number, {"modelOutput": output}), charge)
 
     def _answer(self, model_input: Any, number: int) -> tuple[dict[str, Any], Charge]:
-        rng = Random(f"{self.seed}|{number}")
+        rng = dice(self.seed, number)
         if self.invocation_type == "InvokeModel":
             native = invoke_shape.read(self.model.base, model_input)
             prompt = Prompt(native.text, self.region, self.model, "batch", native.max_tokens, native.stop_sequences)

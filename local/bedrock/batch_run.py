@@ -12,12 +12,14 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
+from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 
 from . import batch_io, events
-from .batch import Job, OutcomeBook, ending, expires_from_queue, plan_rows, rows_at
+from .batch import Job, OutcomeBook, ending, expires_from_queue, plan_rows
 from .batch_io import BadInput, Cancelled, Clients, Rendered, Spool
 from .batch_rows import RowWorker
+from .dice import dice
 from .world import World
 
 log = logging.getLogger("local.bedrock")
@@ -72,20 +74,24 @@ class Jobs:
         self._announce(job)
         life = asyncio.get_running_loop().create_task(self._live(job, self._stops[job.job_id]))
         self._lives.add(life)
-        life.add_done_callback(self._lives.discard)
+        life.add_done_callback(self._ended)
+
+    def _ended(self, life: asyncio.Task[None]) -> None:
+        self._lives.discard(life)
+        if not life.cancelled():
+            life.exception()  # said in the log already, without its text: that may quote a prompt
 
     def stop(self, job: Job) -> None:
         """Ask an open job to stop: what is processed now is all that will be."""
         now = self._world.clock.now()
-        if job.status == "InProgress" and job.started_at is not None and job.total is not None:
-            job.stop_rows = rows_at(now, job.started_at, job.timeline.running_s(job.total), job.total)
-            job.processed = job.succeeded = job.stop_rows
+        if job.status == "InProgress":
+            job.stop_rows = job.processed = job.succeeded = job.rows(now)
         self._move(job, "Stopping")
         self._stops[job.job_id].set()
 
     def dice(self, job: Job, purpose: str) -> Random:
         """Randomness that depends on the job's name and region alone."""
-        return Random(f"{self._world.seed}|{job.region}|{job.name}|{purpose}")
+        return dice(self._world.seed, job.region, job.name, purpose)
 
     def _move(self, job: Job, status: str, message: str | None = None) -> None:
         job.moved(status, self._world.clock.now(), message)
@@ -101,7 +107,7 @@ class Jobs:
             await self._stages(job, stop, spool)
         except Cancelled:
             pass
-        except (ClientError, BotoCoreError) as exc:
+        except (ClientError, BotoCoreError, Boto3Error) as exc:
             code = exc.response["Error"]["Code"] if isinstance(exc, ClientError) else type(exc).__name__
             self._move(job, "Failed", f"The output location could not be written: {code}.")
         except Exception as exc:  # a fault of the emulator: the job must not hang without a word
@@ -136,19 +142,21 @@ class Jobs:
 
     async def _run(self, job: Job, stop: asyncio.Event, spool: Spool) -> None:
         started_at = job.started_at = self._world.clock.now()
+        end = job.ending = ending(job.outcome, job.timeline, started_at, job.expires_at, spool.records)
         self._move(job, "InProgress")
         rendering = asyncio.ensure_future(self._thread(self._render, job, spool))
         try:
-            end = ending(job.outcome, job.timeline, started_at, job.expires_at, spool.records)
             if await self._pause(job, stop, end.at):
                 return await self._stopped(job, spool, rendering)
             await rendering
             if stop.is_set():  # asked for while the rows were late
                 return await self._stopped(job, spool, rendering)
-            message = (
-                job.outcome.message if end.status == "Completed" else job.outcome.message or f"The job is {end.status}."
+            message = job.outcome.message
+            if message is None and end.status != "Completed":
+                message = f"The job is {end.status}."
+            return await self._finish(
+                job, spool, rendering, rows=end.processed, write=end.write_output, status=end.status, message=message
             )
-            return await self._finish(job, spool, rendering, end.processed, end.write_output, end.status, message)
         finally:
             if not rendering.done():
                 spool.cancelled.set()
@@ -190,13 +198,16 @@ class Jobs:
         if rendering is None:
             return self._move(job, "Stopped")
         write = job.outcome.write_output is not False
-        return await self._finish(job, spool, rendering, job.stop_rows or 0, write, "Stopped", job.outcome.message)
+        return await self._finish(
+            job, spool, rendering, rows=job.stop_rows or 0, write=write, status="Stopped", message=job.outcome.message
+        )
 
     async def _finish(
         self,
         job: Job,
         spool: Spool,
         rendering: asyncio.Future[Rendered],
+        *,
         rows: int,
         write: bool,
         status: str,
@@ -204,18 +215,23 @@ class Jobs:
     ) -> None:
         """Bill the processed rows, write what is to be written, then show the end."""
         rendered = await rendering
-        manifest = None
-        if job.outcome.manifest != "none":
-            wrong = job.outcome.manifest == "wrong"
-            manifest = batch_io.manifest_of(spool.records, rendered, rows, wrong, self.dice(job, "manifest"))
         await self._bill(job, rendered, rows)
         if write and rows:
             s3 = await self._thread(self._clients.get, "s3", job.region)
             uri = job.request["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"]
-            await self._thread(batch_io.publish, s3, uri, job.job_id, spool, rendered, rows, manifest)
+            folder = batch_io.output_folder(uri, job.job_id)
+            await self._thread(batch_io.publish, s3, folder, spool, rendered, rendered.cut(rows))
+            if job.outcome.manifest != "none":
+                wrong = job.outcome.manifest == "wrong"
+                manifest = batch_io.manifest_of(spool.records, rendered, rows, wrong, self.dice(job, "manifest"))
+                await self._thread(batch_io.publish_manifest, s3, folder, manifest)
         job.processed = rows
         job.failed = sum(rendered.failed[:rows])
         job.succeeded = rows - job.failed
+        if job.status == "Stopping" and status != "Stopped":  # asked for while the end was being written
+            if job.outcome.stuck == "Stopping":
+                await asyncio.Event().wait()
+            status = "Stopped"
         self._move(job, status, message)
 
     async def _bill(self, job: Job, rendered: Rendered, rows: int) -> None:
@@ -223,7 +239,14 @@ class Jobs:
         for position in range(rows):
             charge = rendered.charges[position]
             if charge is not None:
-                bill.add(charge.sha, "batch", job.region, job.model.name, charge.input_tokens, charge.output_tokens)
+                bill.add(
+                    charge.sha,
+                    "batch",
+                    region=job.region,
+                    model=job.model.name,
+                    input_tokens=charge.input_tokens,
+                    output_tokens=charge.output_tokens,
+                )
                 job.billed_rows += 1
             if not position % BILLED_AT_ONCE:
                 await asyncio.sleep(0)
@@ -231,10 +254,10 @@ class Jobs:
     def _announce(self, job: Job) -> None:
         """Send the event of the present status, in the background."""
         config = self._world.config.events
-        rng = Random(f"{self._world.seed}|{job.region}|{job.name}|{len(job.history)}|event")
-        count = events.copies(config, rng) if config.enabled else 0
-        if not config.enabled:
+        rng = self.dice(job, f"event {len(job.history)}")
+        if not config.enabled or not self._clients.has_events:
             return
+        count = events.copies(config, rng)
         self._world.stats.count(job.region, "events_lost" if not count else "events")
         delay_s = config.delay_s[0] + (config.delay_s[1] - config.delay_s[0]) * rng.random()
         entry = events.entry(job, job.arn.split(":")[4], job.status, config.source)

@@ -1,7 +1,7 @@
 """What the emulator would charge for: every answered call and every processed batch row, by the SHA-256 of its prompt.
 
-The key is the hex SHA-256 of the sorted-keys, compact, UTF-8 JSON of `{"messages": …, "system": … or []}`, the same in every lane, so that
-`count` above 1 shows a prompt that was paid twice.
+The key is the hex SHA-256 of the sorted-keys, compact, UTF-8 JSON of `{"messages": …, "system": … or []}`, the same in
+every lane, so that a `count` above 1 shows a prompt that was paid twice.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Bill:
             name: defaultdict(lambda: [0, 0, 0]) for name in ("by_region", "by_lane", "by_model")
         }
 
-    def add(self, sha: str, lane: Lane, region: str, model: str, input_tokens: int, output_tokens: int) -> None:
+    def add(self, sha: str, lane: Lane, *, region: str, model: str, input_tokens: int, output_tokens: int) -> None:
         """Charge one answered call or one processed row."""
         row = self._prompts.get(sha)
         if row is None:

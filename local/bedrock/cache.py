@@ -1,6 +1,7 @@
-"""Explicit prompt caching by `cachePoint` (docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html), per source region and model.
+"""Explicit prompt caching by `cachePoint`, per source region and model.
 
-A hit restarts the time to live; a prefix below the model's minimum is not cached and the call succeeds; cache reads cost no quota, writes do.
+A hit restarts the time to live; a prefix below the model's minimum is not cached and the call succeeds; cache reads
+cost no quota, writes do (docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html).
 """
 
 from __future__ import annotations

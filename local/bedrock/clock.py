@@ -1,4 +1,4 @@
-"""The emulator's virtual clock: virtual = origin + (real − origin) × rate + offset. Every time stamp it hands out is virtual."""
+"""The emulator's virtual clock: virtual = origin + (real − origin) × rate + offset. Its time stamps are virtual."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Clock:
         self.set(rate=rate, origin=origin)
 
     def set(self, *, rate: float | None = None, origin: float | None = None, advance_s: float = 0.0) -> None:
-        """Change the formula's terms. Raises ValueError unless the rate is positive and time would not run backwards by advance."""
+        """Change the formula's terms. Raises ValueError for a rate that is not above 0 or a negative advance."""
         if rate is not None:
             if not rate > 0:
                 raise ValueError("rate must be above 0")

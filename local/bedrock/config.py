@@ -1,8 +1,8 @@
-"""What can be set on the emulator, at start (`--config FILE`) or while it runs (`/_control/config`). README.md shows the same in short.
+"""What can be set on the emulator, at start (`--config FILE`) or while it runs (`/_control/config`).
 
-Tables are dictionaries keyed by region and model (`*` is any; a model is named as called, or by its base id), so that a JSON merge patch can
-change one cell: `{"faults": {"us-east-1": {"*": {"down": true}}}}`, `null` puts a cell back to its default. Lists are replaced whole.
-All times are virtual seconds except `hang_s`. Unknown fields are refused.
+Tables are dictionaries keyed by region and model (`*` is any; a model is named as called, or by its base id), so that
+a JSON merge patch can change one cell: `{"faults": {"us-east-1": {"*": {"down": true}}}}`; `null` puts a cell back to
+its default. Lists are replaced whole. All times are virtual seconds except `hang_s`. Unknown fields are refused.
 """
 
 from __future__ import annotations

@@ -23,11 +23,11 @@ class Control:
         self._start = document
         self._document = document
 
-    async def health(self, request: Request) -> Response:
+    async def health(self, _request: Request) -> Response:
         """GET /_control/health."""
         return json_response({"status": "ok"})
 
-    async def get_config(self, request: Request) -> Response:
+    async def get_config(self, _request: Request) -> Response:
         """GET /_control/config: everything in force, defaults too."""
         return json_response(self._world.config.model_dump(mode="json"))
 
@@ -58,7 +58,7 @@ class Control:
             self._jobs.book = type(self._jobs.book)()
 
     async def reset(self, request: Request) -> Response:
-        """POST /_control/reset: bills, statistics, quotas and jobs are forgotten; with `{"config": true}` the configuration too."""
+        """POST /_control/reset: forget bills, statistics, quotas and jobs; with `{"config": true}` the settings too."""
         try:
             body = orjson.loads(request.body or b"{}")
         except orjson.JSONDecodeError as exc:
@@ -80,16 +80,16 @@ class Control:
         only = [value for name, value in query if name == "sha"] or None
         return json_response({"prompts": self._world.bill.prompts(only), "totals": totals})
 
-    async def stats(self, request: Request) -> Response:
+    async def stats(self, _request: Request) -> Response:
         """GET /_control/stats."""
         return json_response(self._world.stats.document())
 
-    async def list_jobs(self, request: Request) -> Response:
+    async def list_jobs(self, _request: Request) -> Response:
         """GET /_control/jobs: all regions, with outcome and history."""
         now = self._world.clock.now()
         return json_response({"jobs": [{**job.document(now), **job.hidden()} for job in self._jobs.by_id.values()]})
 
-    async def get_clock(self, request: Request) -> Response:
+    async def get_clock(self, _request: Request) -> Response:
         """GET /_control/clock."""
         clock = self._world.clock
         now = clock.now()

@@ -1,4 +1,4 @@
-"""Converse bodies: what Bedrock refuses, and the shape of what it answers (botocore bedrock-runtime, operation Converse)."""
+"""Converse bodies: what Bedrock refuses, and the shape of its answer (botocore bedrock-runtime, operation Converse)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import Any
 from .answers import Answer
 from .errors import invalid
 from .wire_check import Check
+
+USER_FIRST = (
+    "A conversation must start with a user message. Try again with a conversation that starts with a user message."
+)
 
 
 def check_converse(body: Any, check: Check) -> dict[str, Any]:
@@ -18,17 +22,14 @@ def check_converse(body: Any, check: Check) -> dict[str, Any]:
     if not messages:
         raise invalid("The messages field is required and must not be empty.")
     if messages[0]["role"] != "user":
-        raise invalid(
-            "A conversation must start with a user message. Try again with a conversation that starts with a user message."
-        )
+        raise invalid(USER_FIRST)
     for position, message in enumerate(messages):
         if not message["content"]:
             raise invalid(f"The content field in the Message object at messages.{position} is empty.")
+        where = f"The text field in the ContentBlock object at messages.{position}"
         for place, block in enumerate(message["content"]):
             if isinstance(block.get("text"), str) and not block["text"].strip():
-                raise invalid(
-                    f"The text field in the ContentBlock object at messages.{position}.content.{place} is blank."
-                )
+                raise invalid(f"{where}.content.{place} is blank.")
     return body
 
 

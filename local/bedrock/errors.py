@@ -36,7 +36,7 @@ MESSAGES: Final = {
 
 
 class ApiError(Exception):
-    """A refusal with Bedrock's error code; `message` is what the caller reads and may quote the prompt, as AWS's may."""
+    """A refusal with Bedrock's error code; `message` is for the caller and may quote the prompt, as AWS's may."""
 
     def __init__(self, code: str, message: str | None = None) -> None:
         self.code = code

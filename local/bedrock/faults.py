@@ -23,7 +23,7 @@ class Draw:
 
 
 def resolve(table: Mapping[str, Mapping[str, Fault]], region: str, *models: str) -> Fault:
-    """The fault in force, field by field from the most specific entry: region before `*`, then the models in order before `*`."""
+    """The fault in force, field by field from the most specific entry: names before `*`."""
     names: dict[str, object] = {}
     for area in (region, "*"):
         entries = table.get(area)

@@ -1,4 +1,4 @@
-"""Native InvokeModel bodies: Claude, Nova and a generic chat shape (as open-weight models take). Enough to answer and bill, no full checks."""
+"""Native InvokeModel bodies: Claude, Nova and a generic chat shape. Enough to answer and bill, no full checks."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ ARN: Final = re.compile(
     r"arn:aws(?:-[^:]+)?:bedrock:[a-z0-9-]{0,20}:(?:[0-9]{12})?:"
     r"(foundation-model|inference-profile|application-inference-profile)/([a-zA-Z0-9.:-]+)"
 )
-# The page names Claude 4.8 (15), Opus 5.5, Sonnet 5, Opus 5, Fable 5.1 and GPT-5.6 (10), all other Claude (5), the rest 1.
+# The page names Claude 4.8 (15), Opus 5.5, Sonnet 5, Opus 5, Fable 5.1, GPT-5.6 (10), all other Claude (5), the rest 1.
 # Haiku 5.5 and Sonnet 5.5 are not named there: the emulator takes the dearer guess.
 BURN_DOWN: Final = (
     (re.compile(r"claude-[a-z]+-4-8"), 15),

@@ -1,8 +1,9 @@
 """Quotas of one source region, quota family and base model: requests a minute, tokens a minute, tokens a day.
 
-Rule (docs.aws.amazon.com/bedrock/latest/userguide/quotas-token-burndown.html): a call reserves `input + max_tokens` at its start; at its end
-the charge is `input + cache writes + output x burn-down`, the rest is given back. Minutes are token buckets that hold one minute; a day is a
-UTC day of the virtual clock. (How AWS refills is not published: this is the emulator's choice.)
+Rule (docs.aws.amazon.com/bedrock/latest/userguide/quotas-token-burndown.html): a call reserves `input + max_tokens` at
+its start; at its end the charge is `input + cache writes + output x burn-down`, the rest is given back. Minutes are
+token buckets that hold one minute; a day is a UTC day of the virtual clock. (How AWS refills is not published: this is
+the emulator's choice.)
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Quotas:
         return bucket
 
     def reserve(self, key: QuotaKey, limits: Limits, tokens: int, now: float, floor: float = 0.0) -> Reservation:
-        """Take one request and `tokens`, all or nothing; `floor` is the share of a minute that must be left (flex yields first).
+        """Take one request and `tokens`, all or nothing; `floor` is the share of a minute that must be left.
 
         Raises ApiError (ThrottlingException), worded for the limit that is short.
         """

@@ -22,6 +22,7 @@ from .server import Request, Response, json_response
 from .world import World
 
 INVALID_MODEL = "The provided model identifier is invalid."
+SLOW_ERRORS = frozenset({"InternalServerException", "ModelErrorException", "ModelTimeoutException"})  # after the wait
 PROFILE_ONLY = (
     "Invocation of model ID {} with on-demand throughput isn't supported. Retry your request with the ID or ARN of an "
     "inference profile that contains this model."
@@ -83,7 +84,7 @@ class Runtime:
         native = self._counted(region, lambda: invoke_shape.read(model.base, parse_body(request.body)))
         lane, tier = self._tier(model, request.headers.get("x-amzn-bedrock-service-tier"))
         prompt = Prompt(native.text, region, model, lane, native.max_tokens, native.stop_sequences)
-        call = self._call(region, model, prompt, native.messages, native.system, native.input_tokens, tier)
+        call = self._call(prompt, prompt_key(native.messages, native.system), native.input_tokens, tier)
         served = await self._serve(call)
         reply = json_response(invoke_shape.write(native, served.answer, served.usage))
         if tier is not None:
@@ -134,23 +135,12 @@ class Runtime:
         lane, tier = self._tier(model, (body.get("serviceTier") or {}).get("type"))
         prompt = converse_prompt(body, region, model, lane)
         count = tokens.converse_tokens(body)
-        return self._call(region, model, prompt, body["messages"], body.get("system"), count, tier, body)
+        return self._call(prompt, prompt_key(body["messages"], body.get("system")), count, tier, body)
 
-    def _call(
-        self,
-        region: str,
-        model: ModelRef,
-        prompt: Prompt,
-        messages: Any,
-        system: Any,
-        input_tokens: int,
-        tier: str | None,
-        cacheable: dict[str, Any] | None = None,
-    ) -> Call:
+    def _call(self, prompt: Prompt, sha: str, input_tokens: int, tier: str | None, body: Any = None) -> Call:
         limit = prompt.max_tokens or self._world.config.answers.default_max_tokens
         lane: Lane = "flex" if prompt.lane == "flex" else "on_demand"
-        sha = prompt_key(messages, system)
-        return Call(region, model, prompt, sha, input_tokens, input_tokens + limit, lane, tier, cacheable)
+        return Call(prompt.region, prompt.model, prompt, sha, input_tokens, input_tokens + limit, lane, tier, body)
 
     async def _serve(self, call: Call) -> Served:
         """Faults, quota, latency, answer, bill. Raises ApiError or Dropped."""
@@ -182,6 +172,8 @@ class Runtime:
         used = 0
         try:
             if fate.error:
+                if fate.error in SLOW_ERRORS:
+                    await world.clock.sleep(fate.latency_ms / 1000)
                 raise ApiError(fate.error)
             answer = world.answerer.answer(call.prompt, world.config.answers, rng)
             latency_ms = self._latency_ms(call, fate, answer)
@@ -189,7 +181,14 @@ class Runtime:
             usage = self._usage(call, answer)
             cached = usage["cacheWriteInputTokens"]
             used = usage["inputTokens"] + cached + answer.output_tokens * world.burn_down(model.base)
-            world.bill.add(call.sha, call.lane, call.region, model.name, call.input_tokens, answer.output_tokens)
+            world.bill.add(
+                call.sha,
+                call.lane,
+                region=call.region,
+                model=model.name,
+                input_tokens=call.input_tokens,
+                output_tokens=answer.output_tokens,
+            )
             world.stats.count(call.region, "answered")
         finally:
             world.quotas.settle(reservation, used, world.clock.now())
@@ -222,10 +221,15 @@ class Runtime:
 
 
 def limits_for(world: World, region: str, model: ModelRef) -> Limits:
-    """The limits in force for a family, from the most specific cell of the configuration."""
-    families = lookup(world.config.quotas, region, model.base)
-    limit = (families or {}).get(model.family) or (families or {}).get("*")
-    return Limits(limit.rpm, limit.tpm, limit.tpd) if limit else Limits()
+    """The limits in force: the most specific cell that names the family, or `*`."""
+    quotas = world.config.quotas
+    for area in (region, "*"):
+        for name in (model.name, model.base, "*"):
+            families = quotas.get(area, {}).get(name, {})
+            limit = families.get(model.family) or families.get("*")
+            if limit:
+                return Limits(limit.rpm, limit.tpm, limit.tpd)
+    return Limits()
 
 
 def converse_prompt(body: dict[str, Any], region: str, model: ModelRef, lane: str) -> Prompt:

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server on asyncio: keep-alive, Content-Length bodies, one request at a time a connection, hundreds of connections."""
+"""A small HTTP/1.1 server on asyncio: keep-alive, Content-Length bodies, one request at a time a connection."""
 
 from __future__ import annotations
 
@@ -60,6 +60,23 @@ class _BadRequest(Exception):
         self.status = status
 
 
+def _head(text: str) -> tuple[list[str], dict[str, str]]:
+    """Request line and headers."""
+    lines = text.split("\r\n")
+    parts = lines[0].split(" ")
+    if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
+        raise _BadRequest(400)
+    headers = {}
+    for line in lines[1:]:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise _BadRequest(400)
+        headers[name.strip().lower()] = value.strip()
+    if "transfer-encoding" in headers:
+        raise _BadRequest(411)
+    return parts, headers
+
+
 class Connection(asyncio.Protocol):
     """Reads requests from one socket and answers them in order."""
 
@@ -79,7 +96,7 @@ class Connection(asyncio.Protocol):
         if connection is not None:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
         self._open.discard(self)  # a call in progress goes on: Bedrock bills it all the same
 
     def close(self) -> None:
@@ -106,18 +123,7 @@ class Connection(asyncio.Protocol):
             if len(self._buffer) > MAX_HEAD:
                 raise _BadRequest(431)
             return None
-        lines = self._buffer[:end].decode("latin-1").split("\r\n")
-        parts = lines[0].split(" ")
-        if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
-            raise _BadRequest(400)
-        headers = {}
-        for line in lines[1:]:
-            name, colon, value = line.partition(":")
-            if not colon:
-                raise _BadRequest(400)
-            headers[name.strip().lower()] = value.strip()
-        if "transfer-encoding" in headers:
-            raise _BadRequest(411)
+        parts, headers = _head(self._buffer[:end].decode("latin-1"))
         length = headers.get("content-length", "0")
         if not length.isdigit():
             raise _BadRequest(400)

@@ -1,4 +1,4 @@
-"""The emulator's own tokenizer: one token for each four bytes of UTF-8, rounded up, at least one for a text. Not any model's."""
+"""The emulator's own tokenizer: a token for each four bytes of UTF-8, rounded up, at least one. Not any model's."""
 
 from __future__ import annotations
 

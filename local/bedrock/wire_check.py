@@ -1,4 +1,4 @@
-"""Checks a JSON body against a botocore shape as the service would, stricter than the SDK: enums, upper limits, unknown members."""
+"""Checks a JSON body against a botocore shape as the service would: enums and upper limits too, unlike the SDK."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Check = Callable[[Any, str], None]
 
 
 def body_checker(service: str, operation: str) -> Check:
-    """A checker of this operation's JSON body; it raises ApiError (ValidationException) and names the member at fault."""
+    """A checker of this operation's JSON body; it raises ApiError (ValidationException) that names the member."""
     model = botocore.session.get_session().get_service_model(service)
     shape = model.operation_model(operation).input_shape
     if not isinstance(shape, StructureShape):
@@ -32,13 +32,13 @@ def _compiled(shape: Shape, memo: dict[str, Check]) -> Check:
     """The checker of a shape, made once; recursive shapes find the one that is being made."""
     if shape.name in memo:
         return memo[shape.name]
-    memo[shape.name] = lambda value, path: made(value, path)
+    memo[shape.name] = lambda value, path: made(value, path)  # noqa: PLW0108  `made` is bound later
     made = _make(shape, memo)
     memo[shape.name] = made
     return made
 
 
-def _make(shape: Any, memo: dict[str, Check]) -> Check:
+def _make(shape: Any, memo: dict[str, Check]) -> Check:  # noqa: PLR0911  a table of kinds
     match shape.type_name:
         case "structure" if shape.is_document_type:
             return _anything
@@ -62,8 +62,8 @@ def _make(shape: Any, memo: dict[str, Check]) -> Check:
             return _anything
 
 
-def _anything(value: Any, path: str) -> None:
-    return None
+def _anything(_value: Any, _path: str) -> None:
+    """A document, or a kind that needs no check."""
 
 
 def _of_type(kind: type, rule: str) -> Check:
@@ -98,7 +98,7 @@ def _structure(members: Any, required: list[str], union: bool, memo: dict[str, C
     return check
 
 
-def _size(size: int, limits: dict[str, Any], path: str, what: str) -> None:
+def _size(size: float, limits: dict[str, Any], path: str, what: str) -> None:
     if size < limits.get("min", 0):
         raise _fail(path, f"Member must have {what} greater than or equal to {limits['min']}")
     if size > limits.get("max", size):
@@ -141,7 +141,7 @@ def _string(enum: frozenset[str], limits: dict[str, Any]) -> Check:
 
 def _number(kind: type | tuple[type, ...], limits: dict[str, Any]) -> Check:
     def check(value: Any, path: str) -> None:
-        if not isinstance(value, kind) or isinstance(value, bool):
+        if not isinstance(value, kind) or not isinstance(value, int | float) or isinstance(value, bool):
             raise _fail(path, "Member must be a number of the right kind")
         _size(value, limits, path, "value")
 

@@ -11,6 +11,7 @@ from .bill import Bill
 from .cache import PromptCache
 from .clock import Clock
 from .config import Config
+from .dice import dice
 from .models import ModelRef, burn_down, parse_model
 from .quota import Quotas
 from .wire_check import Check, body_checker
@@ -74,7 +75,7 @@ class World:
         return self.config.models.burn_down.get(base) or burn_down(base)
 
     def dice(self, sha: str, region: str, model: str) -> Random:
-        """Randomness of one try of one prompt: the same in every run, whatever else is going on; another for the next try."""
+        """Randomness of one try of one prompt: the same in every run, another for the next try."""
         key = (sha, region, model)
         self.tries[key] += 1
-        return Random(f"{self.seed}|{sha}|{region}|{model}|{self.tries[key]}")
+        return dice(self.seed, sha, region, model, self.tries[key])

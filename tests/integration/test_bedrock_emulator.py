@@ -88,7 +88,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
                 process.terminate()
             for process in (bedrock, cloud):
                 process.wait(10)
-    print((folder / "bedrock.log").read_text())
+    sys.stderr.write((folder / "bedrock.log").read_text())
 
 
 @pytest.fixture
@@ -215,7 +215,11 @@ def test_hundreds_of_calls_wait_at_once(emulator: Emulator) -> None:
 
 
 def test_invoke_takes_claudes_native_body(emulator: Emulator) -> None:
-    body = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 20, "messages": [{"role": "user", "content": "hi"}]}
+    body = {
+        "anthropic_version": "bedrock-2023-05-31",
+        "max_tokens": 20,
+        "messages": [{"role": "user", "content": "hi"}],
+    }
     model = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
     reply = emulator.client("bedrock-runtime").invoke_model(modelId=model, body=json.dumps(body))
     assert json.loads(reply["body"].read())["content"] == [{"type": "text", "text": "echo: hi"}]
