@@ -1,0 +1,171 @@
+"""Ten-line fakes of the ports, shared by the unit tests. Nothing here decides anything."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+from typing import Any
+
+import orjson
+
+from slackwater.model.errors import CallFailed, Exists, Missing
+from slackwater.model.job import Job, Lane, Route
+from slackwater.model.usage import Usage
+from slackwater.usecases.engine import Call
+from slackwater.usecases.ports import Answer, Outgoing
+
+START = datetime(2026, 11, 25, 12, tzinfo=UTC)
+HAIKU = "anthropic.claude-haiku-4-5-20251001-v1:0"
+
+
+class StillClock:
+    """A clock that moves when told to; real and product time are one."""
+
+    def __init__(self) -> None:
+        self.moment = START
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def at(self, real: datetime) -> datetime:
+        return real
+
+    def wall_s(self) -> float:
+        return self.moment.timestamp()
+
+    def queue_delay_s(self, seconds: float) -> int:
+        return min(900, int(seconds))
+
+    def advance(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)
+
+
+def route(region: str = "us-west-2", weight: int = 1) -> Route:
+    return Route(region, f"global.{HAIKU}", HAIKU, "global", weight)
+
+
+ROUTES = (route("us-west-2", 5), route("us-east-1", 3), route("us-east-2", 2))
+
+
+def job(line: int = 1, text: str = "hello", run_id: str = "r1", *, deadline_s: float = 3600) -> Job:
+    request = {"messages": [{"role": "user", "content": [{"text": text}]}], "inferenceConfig": {"maxTokens": 100}}
+    return Job(run_id, "00000", line, f"id-{line}", f"job-{line}", "default", START + timedelta(seconds=deadline_s), request)
+
+
+def call(line: int = 1, routes: Sequence[Route] = ROUTES, **more: Any) -> Call:
+    return Call(job(line, **more), Lane.ON_DEMAND, tuple(routes), "us-east-1")
+
+
+def answer(text: str = "hi", input_tokens: int = 10, output_tokens: int = 5) -> Answer:
+    response = {
+        "output": {"message": {"role": "assistant", "content": [{"text": text}]}},
+        "stopReason": "end_turn",
+        "usage": {"inputTokens": input_tokens, "outputTokens": output_tokens, "totalTokens": input_tokens + output_tokens},
+    }
+    return Answer(response, Usage(input_tokens, output_tokens), 12, "default")
+
+
+@dataclass
+class Model:
+    """Answers calls by a script: `script(route, request)` gives an Answer or raises CallFailed."""
+
+    script: Callable[[Route, dict[str, Any]], Answer] = lambda route, request: answer()
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    lock: Any = field(default_factory=Lock)
+
+    def converse(self, route: Route, lane: Lane, request: dict[str, Any], *, read_timeout_s: float) -> Answer:
+        with self.lock:
+            self.calls.append((route.region, request["messages"][0]["content"][0]["text"]))
+        return self.script(route, request)
+
+
+def fails(code: str, fault: str) -> Callable[[Route, dict[str, Any]], Answer]:
+    def script(route: Route, request: dict[str, Any]) -> Answer:
+        raise CallFailed(code, fault)
+
+    return script
+
+
+@dataclass
+class Rested:
+    """Health that rests a route for a minute after any fault against it."""
+
+    clock: StillClock
+    until: dict[str, datetime] = field(default_factory=dict)
+
+    def resting(self, names: Sequence[str]) -> Mapping[str, datetime]:
+        return {n: self.until[n] for n in names if n in self.until and self.until[n] > self.clock.now()}
+
+    def report(self, name: str, fault: str | None) -> None:
+        if fault is not None:
+            self.until[name] = self.clock.now() + timedelta(seconds=60)
+
+
+class Bucket:
+    """Objects in memory, with S3's create-only rule."""
+
+    bucket = "home"
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+
+    def get(self, key: str) -> bytes:
+        if key not in self.objects:
+            raise Missing(key)
+        return self.objects[key]
+
+    def get_json(self, key: str) -> Any:
+        return orjson.loads(self.get(key))
+
+    def put(self, key: str, body: bytes, *, content_type: str = "", create_only: bool = False) -> None:
+        if create_only and key in self.objects:
+            raise Exists(key)
+        self.objects[key] = body
+
+    def put_json(self, key: str, document: Any) -> None:
+        self.put(key, orjson.dumps(document))
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        return iter(sorted(key for key in self.objects if key.startswith(prefix)))
+
+    @contextmanager
+    def upload(self, key: str, *, content_type: str = "") -> Iterator[Any]:
+        chunks = bytearray()
+
+        class Sink:
+            def write(self, data: bytes) -> None:
+                chunks.extend(data)
+
+        yield Sink()
+        self.objects[key] = bytes(chunks)
+
+    def rows(self, key: str) -> list[dict[str, Any]]:
+        return [orjson.loads(line) for line in self.get(key).splitlines()]
+
+
+class Outbox:
+    """A queue that keeps what was sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[Outgoing] = []
+
+    def send(self, messages: Any) -> int:
+        new = list(messages)
+        self.sent += new
+        return len(new)
+
+
+class Executions:
+    """The run workflow: remembers starts and answers."""
+
+    def __init__(self) -> None:
+        self.started: dict[str, Mapping[str, Any]] = {}
+        self.answered: list[str] = []
+
+    def start(self, run_id: str, payload: Mapping[str, Any]) -> None:
+        self.started.setdefault(run_id, payload)
+
+    def answer(self, token: str, payload: Mapping[str, Any]) -> bool:
+        self.answered.append(token)
+        return True

@@ -1,0 +1,159 @@
+"""Aggregation: one row a line, in order, whatever the parts hold; and a receipt that adds up."""
+
+from datetime import timedelta
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slackwater.model import names, result
+from slackwater.model.job import Lane
+from slackwater.usecases.aggregate import Aggregate, final_rows
+from tests.unit.rig import ROUTES, START, answer, job
+
+
+def success(line, *, at_s=0.0, cost_pico=2_000_000, lane=Lane.ON_DEMAND, route=ROUTES[0]):
+    reply = answer()
+    return result.succeeded(
+        job(line),
+        lane=lane,
+        route=route,
+        tier="default",
+        response=reply.response,
+        usage=reply.usage,
+        cost_pico=cost_pico,
+        list_pico=2_200_000,
+        price_version="p",
+        attempts=1,
+        latency_ms=3,
+        finished_at=START + timedelta(seconds=at_s),
+    )
+
+
+def failure(line, *, at_s=0.0, code="deadline_missed"):
+    return result.failed(job(line), code=code, message="m", finished_at=START + timedelta(seconds=at_s))
+
+
+def refusal(line):
+    return result.refused("r1", line, None, code="refused", message="m", pointer="/messages", at=START)
+
+
+class Ledger:
+    def __init__(self, meta=None, blocks=()):
+        self.meta = {
+            "kind": "file",
+            "run_id": "r1",
+            "repeats": 0,
+            "started_at": "2026-11-25T12:00:00.000Z",
+            "deadline_at": "2026-11-26T12:00:00.000Z",
+            "profile": "default",
+            "state": "open",
+        } | (meta or {})
+        self._blocks = blocks
+
+    def get(self, run_id):
+        return self.meta
+
+    def blocks(self, run_id):
+        return iter(self._blocks)
+
+
+def put_part(bucket, block, source, rows, wave=0):
+    bucket.put(names.part_key("r1", block, source, wave), b"".join(orjson.dumps(r) + b"\n" for r in rows))
+
+
+def survey(bucket, *blocks, **more):
+    listed = [{"block": b, "accepted": a, "refused": r, "first_line": 1, "last_line": a + r} for b, a, r in blocks]
+    bucket.put_json(names.run_key("r1", "survey.json"), {"blocks": listed, "warnings": [], "reason": None} | more)
+
+
+def aggregate(bucket, clock, ledger=None):
+    return Aggregate(documents=bucket, runs=ledger or Ledger(), clock=clock, price_version="p")("r1")
+
+
+def test_rows_come_in_the_order_of_the_input_whatever_the_parts_hold(bucket, clock):
+    survey(bucket, ("00000", 3, 1), ("00001", 1, 0))
+    put_part(bucket, "00000", "pack-p1", [success(4), success(2)])
+    put_part(bucket, "00000", "refused", [refusal(3)])
+    put_part(bucket, "00000", "shard-s1", [success(1, lane=Lane.BATCH, cost_pico=1_000_000)], wave=1)
+    put_part(bucket, "00001", "pack-p2", [failure(5)])
+    receipt = aggregate(bucket, clock)
+    assert [row["line"] for row in bucket.rows("v1/runs/r1/results.jsonl")] == [1, 2, 3, 4, 5]
+    assert [row["line"] for row in bucket.rows("v1/runs/r1/errors.jsonl")] == [3, 5]
+    counts = {k: receipt[k] for k in ("lines", "accepted", "succeeded", "failed", "refused_lines")}
+    assert counts == {"lines": 5, "accepted": 4, "succeeded": 3, "failed": 1, "refused_lines": 1}
+    stored = orjson.loads(bucket.get("v1/runs/r1/receipt.json"))
+    assert stored["cost_usd"] == 0.000005
+    assert stored["lanes"]["batch"] == {"jobs": 1, "cost_usd": 0.000001}
+    assert stored["saved_usd"] == 0.0000016
+
+
+@pytest.mark.promise(1)
+def test_a_line_that_no_part_holds_fails_as_lost_and_is_said(bucket, clock):
+    survey(bucket, ("00000", 3, 0))
+    rows = [{"line": n, "id": f"id-{n}", "request": {}} for n in (1, 2, 3)]
+    bucket.put(names.input_key("r1", "00000"), b"\n".join(map(orjson.dumps, rows)))
+    put_part(bucket, "00000", "pack-p1", [success(1), success(3)])
+    receipt = aggregate(bucket, clock)
+    lost = bucket.rows("v1/runs/r1/results.jsonl")[1]
+    assert (lost["line"], lost["id"], lost["error"]["code"]) == (2, "id-2", "lost")
+    assert receipt["accepted"] == receipt["succeeded"] + receipt["failed"] == 3
+    assert any("lost" in warning for warning in receipt["warnings"])
+
+
+@pytest.mark.promise(1)
+def test_queue_runs_are_checked_against_the_claims_of_their_blocks(bucket, clock):
+    ledger = Ledger({"kind": "queue"}, [{"sk": "BLOCK#00000", "j_1": "a", "j_2": "b"}])
+    put_part(bucket, "00000", "route-x", [success(2)])
+    receipt = aggregate(bucket, clock, ledger)
+    assert [(r["line"], r["status"]) for r in bucket.rows("v1/runs/r1/results.jsonl")] == [(1, "failed"), (2, "succeeded")]
+    assert receipt["accepted"] == 2
+
+
+@pytest.mark.promise(7)
+def test_an_unknown_price_is_null_and_counted_never_zero(bucket, clock):
+    survey(bucket, ("00000", 2, 0))
+    put_part(bucket, "00000", "pack-p1", [success(1, cost_pico=None), success(2, cost_pico=None)])
+    aggregate(bucket, clock)
+    stored = orjson.loads(bucket.get("v1/runs/r1/receipt.json"))
+    assert stored["cost_usd"] is None
+    assert stored["unknown_price_jobs"] == 2
+    assert any("no known price" in warning for warning in stored["warnings"])
+
+
+def test_openai_lines_come_beside_the_results_when_asked_for(bucket, clock):
+    survey(bucket, ("00000", 2, 0))
+    put_part(bucket, "00000", "pack-p1", [success(1), failure(2)])
+    aggregate(bucket, clock, Ledger({"result_dialect": "openai"}))
+    first, second = bucket.rows("v1/runs/r1/results.openai.jsonl")
+    assert first["response"]["body"]["choices"][0]["message"]["content"] == "hi"
+    assert second["response"] is None
+    assert second["error"]["code"] == "deadline_missed"
+
+
+def test_a_run_that_had_nothing_to_run_gets_a_receipt_all_the_same(bucket, clock):
+    survey(bucket, reason="empty_input")
+    receipt = aggregate(bucket, clock)
+    assert (receipt["status"], receipt["reason"], receipt["lines"]) == ("failed", "empty_input", 0)
+    assert bucket.get("v1/runs/r1/results.jsonl") == b""
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.booleans(), st.integers(0, 3)), max_size=12), st.randoms())
+def test_the_earliest_success_of_a_line_wins_in_any_order_of_parts(found, rng):
+    rows = [
+        (f"part.{i}.jsonl", orjson.dumps(success(line, at_s=at) if good else failure(line, at_s=at)))
+        for i, (line, good, at) in enumerate(found)
+    ]
+    shuffled = list(rows)
+    rng.shuffle(shuffled)
+    winners, extras = final_rows(shuffled)
+    again, _ = final_rows(rows)
+    assert [w.raw for w in winners] == [w.raw for w in again]
+    assert extras == len(rows) - len(winners)
+    for winner in winners:
+        results = [orjson.loads(raw) for _, raw in rows]
+        times = [r["finished_at"] for r in results if r["line"] == winner.line and r["status"] == "succeeded"]
+        if times:
+            assert winner.value["finished_at"] == min(times)
+        assert (winner.value["status"] == "succeeded") == bool(times)

@@ -1,0 +1,214 @@
+"""The on-demand engine: what becomes of a call, whatever its routes answer."""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from slackwater.model.errors import CallFailed, Lost
+from slackwater.policy.prices import load_price_book
+from slackwater.usecases.engine import FLUSH_ROWS, MAX_OPEN, Call, Engine, Unfinished
+from tests.unit.rig import ROUTES, Model, Rested, StillClock, answer, call, fails
+
+
+class Notes:
+    """A sink that checks the books: nothing is stored that was not started, and never too much is open."""
+
+    def __init__(self) -> None:
+        self.started: set[int] = set()
+        self.rows: dict[int, dict[str, Any]] = {}
+        self.losses: list[int] = []
+        self.flushes: list[int] = []
+        self.most_open = 0
+
+    def starting(self, calls: Sequence[Call]) -> None:
+        self.started |= {c.job.line for c in calls}
+        self.most_open = max(self.most_open, len(self.started - self.rows.keys()))
+
+    def losing(self, call: Call) -> None:
+        self.losses.append(call.job.line)
+
+    def store(self, rows: Sequence[tuple[Call, dict[str, Any]]]) -> None:
+        self.flushes.append(len(rows))
+        self.rows |= {c.job.line: row for c, row in rows}
+
+
+def run(model: Model, calls: Sequence[Call], *, clock: StillClock | None = None, concurrency: int = 8, left_s: float = 3600):
+    clock = clock or StillClock()
+    notes = Notes()
+    engine = Engine(
+        caller=model,
+        health=Rested(clock),
+        prices=load_price_book(),
+        clock=clock,
+        rng=random.Random(1),
+        concurrency=concurrency,
+    )
+    unfinished = engine.run(calls, notes, stop_at_wall_s=clock.wall_s() + left_s)
+    return notes, unfinished
+
+
+def test_an_answer_becomes_a_row_with_its_price_and_what_home_would_have_charged():
+    notes, unfinished = run(Model(lambda route, request: answer(input_tokens=1000, output_tokens=200)), [call(1)])
+    assert unfinished == []
+    row = notes.rows[1]
+    assert (row["status"], row["lane"], row["region"], row["attempts"]) == ("succeeded", "on_demand", "us-west-2", 1)
+    assert row["cost_usd"] == 0.002  # 1,000 × 1 + 200 × 5 USD a million: the global price
+    assert row["list_usd"] == 0.0022  # home, regional: 1.10 and 5.50
+
+
+def test_a_throttled_route_passes_the_call_to_the_next_and_rests():
+    def script(route, request):
+        if route.region == "us-west-2":
+            raise CallFailed("ThrottlingException", "quota")
+        return answer()
+
+    model = Model(script)
+    notes, unfinished = run(model, [call(line) for line in range(1, 21)], concurrency=1)
+    assert unfinished == []
+    assert {row["status"] for row in notes.rows.values()} == {"succeeded"}
+    assert Counter(region for region, _ in model.calls) == {"us-west-2": 1, "us-east-1": 20}
+
+
+@pytest.mark.promise(4)
+@pytest.mark.parametrize("fault", ["quota", "quota_tokens", "quota_daily", "capacity"])
+def test_full_everywhere_is_not_failed(fault):
+    model = Model(fails("ThrottlingException", fault))
+    notes, unfinished = run(model, [call(line) for line in range(1, 11)], concurrency=1)
+    assert notes.rows == {}
+    assert len(unfinished) == 10
+    assert all(u.not_before > StillClock().now() for u in unfinished)
+    assert len(model.calls) == len(ROUTES)  # the other nine were not thrown at closed doors
+
+
+@pytest.mark.promise(5)
+def test_a_job_the_model_refuses_fails_alone_and_rests_no_route():
+    def script(route, request):
+        if request["messages"][0]["content"][0]["text"] == "bad":
+            raise CallFailed("ValidationException", "job")
+        return answer()
+
+    notes, unfinished = run(Model(script), [call(1, text="bad"), *(call(line) for line in range(2, 12))], concurrency=1)
+    assert unfinished == []
+    assert notes.rows[1]["error"]["code"] == "ValidationException"
+    assert notes.rows[1]["attempts"] == 1
+    assert [notes.rows[line]["status"] for line in range(2, 12)] == ["succeeded"] * 10
+
+
+@pytest.mark.promise(2)
+def test_a_lost_reply_is_counted_before_the_call_is_repeated():
+    seen = []
+
+    def script(route, request):
+        seen.append(list(notes_box[0].losses) if notes_box else [])
+        if len(seen) == 1:
+            raise CallFailed("ReadTimeoutError", "unknown")
+        return answer()
+
+    notes_box: list[Notes] = []
+    clock = StillClock()
+    notes = Notes()
+    notes_box.append(notes)
+    engine = Engine(
+        caller=Model(script), health=Rested(clock), prices=load_price_book(), clock=clock, rng=random.Random(1), concurrency=1
+    )
+    engine.run([call(1)], notes, stop_at_wall_s=clock.wall_s() + 3600)
+    assert seen == [[], [1]]
+    assert notes.rows[1]["attempts"] == 2
+
+
+@pytest.mark.promise(2)
+def test_replies_lost_again_and_again_end_in_a_failure_not_in_endless_paid_calls():
+    model = Model(fails("ReadTimeoutError", "unknown"))
+    notes, _ = run(model, [call(1)])
+    assert len(model.calls) == 3
+    assert notes.rows[1]["error"]["code"] == "outcome_unknown"
+    assert notes.losses == [1, 1]  # three calls may be on the bill: one, and two repeats
+
+
+@pytest.mark.promise(3)
+def test_what_is_past_its_deadline_is_not_called():
+    clock = StillClock()
+    late = call(1, deadline_s=10)
+    clock.advance(11)
+    model = Model()
+    notes, _ = run(model, [late, call(2)], clock=clock)
+    assert notes.rows[1]["error"]["code"] == "deadline_missed"
+    assert notes.rows[2]["status"] == "succeeded"
+    assert len(model.calls) == 1
+
+
+def test_no_call_starts_that_the_remaining_time_cannot_cover():
+    model = Model()
+    notes, unfinished = run(model, [call(1)], left_s=30)
+    assert model.calls == []
+    assert [u.call.job.line for u in unfinished] == [1]
+    assert notes.started == set()
+
+
+@pytest.mark.promise(2)
+def test_never_more_than_64_calls_are_started_and_not_yet_stored():
+    notes, unfinished = run(Model(), [call(line) for line in range(1, 301)], concurrency=64)
+    assert unfinished == []
+    assert len(notes.rows) == 300
+    assert notes.most_open <= MAX_OPEN
+    assert max(notes.flushes) <= FLUSH_ROWS
+
+
+def test_expensive_answers_are_flushed_early():
+    dear = Model(lambda route, request: answer(input_tokens=5_000, output_tokens=2_000))  # 0.015 USD each
+    notes, _ = run(dear, [call(line) for line in range(1, 9)], concurrency=1)
+    assert max(notes.flushes) <= 2
+
+
+def test_when_every_route_denies_access_the_error_names_the_administrator():
+    notes, _ = run(Model(fails("AccessDeniedException", "us")), [call(1)])
+    assert notes.rows[1]["error"]["code"] == "access_denied"
+    assert "administrator" in notes.rows[1]["error"]["message"]
+
+
+def test_a_model_that_breaks_on_one_job_does_so_a_bounded_number_of_times():
+    clock = StillClock()
+    model = Model(fails("ModelErrorException", "model_error"))
+    pending: list[Call] = [call(1, deadline_s=10**6)]
+    rows: dict[int, Any] = {}
+    for _ in range(20):
+        clock.advance(3600)
+        notes, unfinished = run(model, pending, clock=clock)
+        rows |= notes.rows
+        pending = [u.call for u in unfinished]
+        if not pending:
+            break
+    assert rows[1]["error"]["code"] == "ModelErrorException"
+    assert len(model.calls) == 5
+
+
+def test_a_worker_that_lost_its_work_stops():
+    class Taken(Notes):
+        def starting(self, calls):
+            raise Lost("taken")
+
+    clock = StillClock()
+    model = Model()
+    engine = Engine(
+        caller=model, health=Rested(clock), prices=load_price_book(), clock=clock, rng=random.Random(1), concurrency=4
+    )
+    with pytest.raises(Lost):
+        engine.run([call(1)], Taken(), stop_at_wall_s=clock.wall_s() + 3600)
+    assert model.calls == []
+
+
+@pytest.mark.promise(6)
+def test_rows_of_failures_hold_no_prompt():
+    notes, _ = run(Model(fails("ValidationException", "job")), [call(1, text="my secret prompt")])
+    assert "secret" not in str(notes.rows[1])
+
+
+def test_unfinished_calls_know_when_the_first_route_is_rested():
+    clock = StillClock()
+    _, unfinished = run(Model(fails("ServiceUnavailableException", "capacity")), [call(1)], clock=clock)
+    assert [type(u) for u in unfinished] == [Unfinished]
+    assert unfinished[0].not_before == clock.now() + timedelta(seconds=60)
