@@ -5,7 +5,7 @@ from typing import Any
 
 from aws_lambda_powertools import Logger, Tracer
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from slackwater.usecases.survey import Survey
+from slackwater.usecases.survey_file import SurveyFile
 
 from slackwater import bootstrap
 from slackwater.settings import Settings
@@ -14,8 +14,8 @@ logger, tracer = Logger(), Tracer()
 
 
 @cache
-def survey() -> Survey:
-    return bootstrap.survey(Settings.from_env())
+def survey() -> SurveyFile:
+    return bootstrap.survey_file(Settings.from_env())
 
 
 @logger.inject_lambda_context(clear_state=True)

@@ -28,6 +28,7 @@ from slackwater.usecases.engine import Engine
 from slackwater.usecases.parts import Parts
 from slackwater.usecases.routing import CallsOfFileRun, Routing
 from slackwater.usecases.settle import Settle
+from slackwater.usecases.survey_file import SurveyFile
 from slackwater.usecases.wait import Wait
 
 CONTROL = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=3, read_timeout=60)
@@ -115,6 +116,11 @@ class Kit:
 def admit(settings: Settings) -> Admit:
     kit = Kit(settings)
     return Admit(workflow=kit.workflow, bucket=kit.store)
+
+
+def survey_file(settings: Settings) -> SurveyFile:
+    kit = Kit(settings)
+    return SurveyFile(documents=kit.store, runs=kit.runs, profiles=kit.profiles, events=kit.events, clock=kit.clock)
 
 
 def wait(settings: Settings) -> Wait:
