@@ -129,7 +129,7 @@ def step(
         case ShardState.INTENT:
             return _intent(shard, observed, now, drain_s, listed)
         case ShardState.OPEN | ShardState.STOPPING | ShardState.COLLECTING:
-            return _sent(shard, observed, now, drain_s, listed, asked)
+            return _sent(shard, observed, now, drain_s, listed=listed, asked=asked)
         case ShardState.SETTLED:
             return _settled(shard, observed, now)
 
