@@ -1,11 +1,14 @@
-"""The emulated AWS: `python -m local.aws` is ministack with two of its answers corrected, settings by environment.
+"""The emulated AWS: `python -m local.aws` is ministack with three of its answers corrected, settings by environment.
 
 1. S3's `Object Created` events name the version of the object in a versioned bucket, as S3's do
    (https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html); ministack leaves `version-id` out.
 2. `PutEvents` takes the source `aws.bedrock`, so that our Bedrock emulator, a process of its own, can send the events
    that Bedrock sends. AWS refuses sources that begin with `aws.`, and so does ministack.
 
-Both wrap one function each. A ministack in which such a name is gone is refused at start.
+3. A mapping's `MaximumConcurrency` that comes from a template's Number parameter is a number, as CloudFormation makes it;
+   ministack keeps the parameter's text and then cannot compare it.
+
+Each wraps one function or two. A ministack in which such a name is gone is refused at start.
 """
 
 from __future__ import annotations
@@ -56,20 +59,32 @@ def accept_bedrock_events(eventbridge: ModuleType) -> None:
     setattr(eventbridge, "_put_events", put_events)  # noqa: B010
 
 
+def count_workers_in_numbers(lambda_svc: ModuleType) -> None:
+    """Correction 3."""
+    concurrency = _function(lambda_svc, "_sqs_esm_concurrency")
+
+    def sqs_esm_concurrency(esm: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        scaling = {key: int(value) for key, value in (esm.get("ScalingConfig") or {}).items()}
+        return concurrency({**esm, "ScalingConfig": scaling}, *args, **kwargs)
+
+    setattr(lambda_svc, "_sqs_esm_concurrency", sqs_esm_concurrency)  # noqa: B010
+
+
 def _function(module: ModuleType, name: str) -> Callable[..., Any]:
     found = getattr(module, name, None)
     if not callable(found):
-        raise CloudError(f"this ministack has no {module.__name__}.{name}; install the release pinned in pyproject.toml")
+        raise CloudError(f"this ministack has no {module.__name__}.{name}: install the release pinned in pyproject")
     return found  # type: ignore[no-any-return]
 
 
 def main() -> None:
     """Serves until it is killed."""
     from ministack import app  # noqa: PLC0415  (reads its settings from the environment when imported)
-    from ministack.services import eventbridge, s3  # noqa: PLC0415
+    from ministack.services import eventbridge, lambda_svc, s3  # noqa: PLC0415
 
     name_versions(s3, eventbridge)
     accept_bedrock_events(eventbridge)
+    count_workers_in_numbers(lambda_svc)
     app.main()
 
 
