@@ -57,6 +57,7 @@ class Shard:
     submitted_at: datetime | None = None
     stop_asked_at: datetime | None = None
     stopped_seen_at: datetime | None = None
+    delays: int = 0  # creates in a row for which its region had no room
     lease_until_s: int = 0
     owner_worker: str | None = None
     next_check_at: datetime | None = None

@@ -1,0 +1,259 @@
+"""What a batch job left behind, joined on `recordId` with what was sent; at flat memory, and never believed uncounted."""
+
+import re
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from tempfile import SpooledTemporaryFile
+from typing import Any, Final
+
+import orjson
+
+from slackwater.model import ids, result
+from slackwater.model.clock import parse_iso
+from slackwater.model.job import Job, Lane
+from slackwater.model.shard import Shard
+from slackwater.model.usage import Usage, UsageError
+from slackwater.policy.classify import Fault, classify
+from slackwater.policy.prices import PriceBook, list_pico
+
+IN_MEMORY_BYTES: Final = 16 * 1024 * 1024
+_CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+Group = tuple[str, str]
+"""Run and block: what one part is for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One record of a shard, as the index has it."""
+
+    group: Group
+    line: int
+    first_line: int
+    id: str
+    job: str
+    deadline: datetime
+    tags: dict[str, str] | None
+
+    @property
+    def position(self) -> int:
+        """Its place in its block."""
+        return self.line - self.first_line
+
+
+def members_of(index: Iterable[Mapping[str, Any]], shard: Shard) -> list[Member]:
+    """The records of a shard by ordinal. Raises ValueError where the index is not the shard's."""
+    groups: dict[Group, Group] = {}
+    members: list[Member] = []
+    for row in index:
+        if row["r"] != len(members):
+            raise ValueError(f"shard {shard.id}: the index is out of order at {len(members)}")
+        group = (row["run"], row["block"])
+        members.append(
+            Member(
+                group=groups.setdefault(group, group),
+                line=row["line"],
+                first_line=row["first"],
+                id=row["id"],
+                job=row["job"],
+                deadline=parse_iso(row["deadline"]) if "deadline" in row else shard.deadline_at,
+                tags=row.get("tags"),
+            )
+        )
+    if len(members) != shard.records:
+        raise ValueError(f"shard {shard.id}: {len(members)} records in the index, {shard.records} in the ledger")
+    return members
+
+
+@dataclass(slots=True)
+class Counts:
+    """Lines of the output, counted by us. `seen` counts records, the others lines."""
+
+    lines: int = 0
+    seen: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    retryable: int = 0
+    doubled: int = 0
+    foreign: int = 0
+    unreadable: int = 0
+
+    def as_json(self) -> dict[str, int]:
+        return {name: getattr(self, name) for name in Counts.__dataclass_fields__}
+
+
+@dataclass(slots=True)
+class _Places:
+    """Where the rows of one part lie in the spool."""
+
+    starts: "array[int]" = field(default_factory=lambda: array("Q"))
+    sizes: "array[int]" = field(default_factory=lambda: array("Q"))
+
+
+class Rows:
+    """Finished result lines of a shard, kept in a temporary file and given back part by part."""
+
+    def __init__(self) -> None:
+        self._file = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - closed by __exit__
+        self._places: dict[Group, _Places] = {}
+        self._end = 0
+
+    def __enter__(self) -> "Rows":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, group: Group, row: Mapping[str, Any]) -> None:
+        line = orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+        self._file.write(line)
+        places = self._places.setdefault(group, _Places())
+        places.starts.append(self._end)
+        places.sizes.append(len(line))
+        self._end += len(line)
+
+    def parts(self) -> Iterator[tuple[Group, list[bytes]]]:
+        """Each part's lines, in the order in which they came; the parts by run and block."""
+        for group in sorted(self._places):
+            places = self._places[group]
+            lines = []
+            for start, size in zip(places.starts, places.sizes, strict=True):
+                self._file.seek(start)
+                lines.append(self._file.read(size))
+            yield group, lines
+        self._file.seek(self._end)
+
+
+class Join:
+    """Takes output lines in any order, and what never came."""
+
+    def __init__(
+        self, shard: Shard, members: list[Member], prices: PriceBook, rows: Rows, *, finished_at: datetime
+    ) -> None:
+        self._shard = shard
+        self._members = members
+        self._prices = prices
+        self._rows = rows
+        self._finished_at = finished_at
+        self._answered = bytearray(len(members))
+        self._errors: dict[int, str] = {}  # ordinal → code, until an answer of the same record turns up
+        self.counts = Counts()
+
+    def take(self, line: bytes) -> None:
+        """One line of an output file; of several answers for a record the first stands."""
+        self.counts.lines += 1
+        try:
+            found = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            self.counts.unreadable += 1
+            return
+        ordinal = ids.ordinal_of_record(found.get("recordId")) if isinstance(found, dict) else None
+        if ordinal is None or ordinal >= len(self._members):
+            self.counts.foreign += 1
+            return
+        again = self._answered[ordinal] or ordinal in self._errors
+        output, error = found.get("modelOutput"), found.get("error")
+        if again:
+            self.counts.doubled += 1
+        if self._answered[ordinal]:
+            return
+        if isinstance(output, dict) and not error and isinstance(output.get("output"), dict):
+            self._errors.pop(ordinal, None)
+            self._answer(ordinal, output)
+        elif isinstance(error, dict):
+            self._errors.setdefault(ordinal, _code(error.get("errorCode")))
+        else:  # neither an answer nor an error: as good as not there
+            self.counts.unreadable += 1
+
+    def _answer(self, ordinal: int, output: dict[str, Any]) -> None:
+        shard, member = self._shard, self._members[ordinal]
+        try:
+            usage = Usage.from_converse(output.get("usage"))
+        except (UsageError, AttributeError):  # impossible counts are unknown counts
+            usage = None
+        row = result.succeeded(
+            self._job(member),
+            lane=Lane.BATCH,
+            route=shard.route,
+            tier="default",
+            response=output,
+            usage=usage,
+            cost_pico=self._prices.cost_pico(shard.base_model, shard.region, shard.kind, "batch", None, usage=usage),
+            list_pico=list_pico(self._prices, shard.base_model, shard.home_region, usage),
+            price_version=self._prices.version,
+            attempts=shard.generation + 1,
+            latency_ms=None,
+            finished_at=self._finished_at,
+        )
+        self._rows.add(member.group, row)
+        self._answered[ordinal] = 1
+        self.counts.succeeded += 1
+
+    def finish(self, now: datetime) -> list[int]:
+        """Fails what no retry will help and what is past its deadline; gives the ordinals that are still to be answered."""
+        self.counts.seen = self.counts.succeeded + len(self._errors)
+        missing = []
+        for ordinal, member in enumerate(self._members):
+            if self._answered[ordinal]:
+                continue
+            code = self._errors.get(ordinal)
+            if code is not None and not retryable(code):
+                self._fail(member, f"batch_{code}", "the model refused this request in a batch job", self._finished_at)
+            elif now >= member.deadline:
+                self._fail(member, "deadline_missed", "no answer came before the deadline", now)
+            else:
+                self.counts.retryable += code is not None
+                missing.append(ordinal)
+        return missing
+
+    def _fail(self, member: Member, code: str, message: str, at: datetime) -> None:
+        self.counts.failed += 1
+        shard = self._shard
+        self._rows.add(
+            member.group,
+            result.failed(
+                self._job(member),
+                code=code,
+                message=message,
+                finished_at=at,
+                lane=Lane.BATCH,
+                route=shard.route,
+                attempts=shard.generation + 1,
+            ),
+        )
+
+    def _job(self, member: Member) -> Job:
+        run, block = member.group
+        return Job(
+            run, block, member.line, member.id, member.job, self._shard.profile, member.deadline, {}, None, member.tags
+        )
+
+
+def retryable(code: str) -> bool:
+    """Whether a record's error may pass on another lane: all but those that are the job's own fault.
+
+    `errorCode` is a number in AWS's example, an HTTP status
+    (https://docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-results.html).
+    """
+    return classify(code, int(code) if code.isdecimal() else None) is not Fault.JOB
+
+
+def repeats_of(missing: int, records_seen: int, processed: int | None, *, had_job: bool, had_output: bool) -> int:
+    """How many of the missing records may have been answered, and billed, by the job all the same.
+
+    Bedrock counts what it has processed; rows that we do not see were lost on the way. Where it tells nothing and left
+    nothing, any record may have been processed.
+    """
+    if not had_job:
+        return 0
+    if processed is None:
+        return 0 if had_output else missing
+    return max(0, min(missing, processed - records_seen))
+
+
+def _code(value: Any) -> str:
+    """The provider's code, if it is one: never its text."""
+    text = str(value)
+    return text if not isinstance(value, bool | None) and _CODE.fullmatch(text) else "unknown"
