@@ -76,13 +76,9 @@ class Answerer:
         """The model's answer. Raises ApiError if a rule says that this prompt fails."""
         rule = self.rule_for(prompt, answers, rng)
         if rule and rule.error:
-            raise prompt_error(rule.error, prompt.text, answers.errors_quote_prompt)
+            quoted = f" Near: {prompt.text[:QUOTED]!r}" if answers.errors_quote_prompt else ""
+            raise ApiError(rule.error, MESSAGES[rule.error] + quoted, rule.original_status)
         return compose(prompt, rule, answers.default_max_tokens)
-
-
-def prompt_error(code: str, text: str, quote: bool) -> ApiError:
-    """An error about this prompt, quoting it as AWS's messages may."""
-    return ApiError(code, f"{MESSAGES[code]} Near: {text[:QUOTED]!r}" if quote else MESSAGES[code])
 
 
 def compose(prompt: Prompt, rule: AnswerRule | None, default_max_tokens: int) -> Answer:

@@ -48,10 +48,10 @@ class BatchApi:
     async def create(self, request: Request, region: str) -> Response:
         """POST /model-invocation-job."""
         after = self._mishap("create", region)
-        if resolve(self._world.config.faults, region).down:
-            raise ApiError("ServiceUnavailableException")
         body = parse_body(request.body)
         model = self._checked(body, region)
+        if resolve(self._world.config.faults, region, model.given, model.name, model.base).down:
+            raise ApiError("ServiceUnavailableException")
         token = body.get("clientRequestToken")
         if token and (known := self._jobs.by_token.get((region, token))):
             return json_response({"jobArn": known.arn})

@@ -50,6 +50,7 @@ class Fault(Part):
     down_control: bool | None = None  # 503 for get, list and stop of batch jobs too
     reset_before: Share | None = None  # connection closed, nothing was done
     reset_after: Share | None = None  # connection closed after the call was answered and billed
+    original_status: int | None = None  # of ModelErrorException; 500
     hang: Share | None = None
     hang_s: Seconds | None = None  # REAL seconds, after billing, before the reply
     latency_ms: Range | None = None  # virtual; default 80..200
@@ -74,6 +75,7 @@ class AnswerRule(Part):
     output_tokens: Annotated[int, Field(ge=1)] | None = None
     stop_reason: str | None = None
     error: Code | None = None
+    original_status: int | None = None  # of ModelErrorException; 500
     latency_ms: Seconds | None = None
 
 

@@ -38,8 +38,9 @@ MESSAGES: Final = {
 class ApiError(Exception):
     """A refusal with Bedrock's error code; `message` is for the caller and may quote the prompt, as AWS's may."""
 
-    def __init__(self, code: str, message: str | None = None) -> None:
+    def __init__(self, code: str, message: str | None = None, original_status: int | None = None) -> None:
         self.code = code
+        self.original_status = original_status  # ModelErrorException only: what the model's container said
         self.status = STATUS[code]
         self.message = MESSAGES[code] if message is None else message
         super().__init__(code)

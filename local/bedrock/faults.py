@@ -16,6 +16,7 @@ class Draw:
     """What happens to one call. `latency_ms` is virtual, `hang_s` real (it is there to outlast a client's time-out)."""
 
     error: str | None
+    original_status: int | None
     reset_before: bool
     reset_after: bool
     hang_s: float
@@ -49,6 +50,7 @@ def draw(fault: Fault, rng: Random) -> Draw:
     low, high = fault.latency_ms or DEFAULT_LATENCY_MS
     return Draw(
         error=error,
+        original_status=fault.original_status,
         reset_before=rng.random() < (fault.reset_before or 0.0),
         reset_after=rng.random() < (fault.reset_after or 0.0),
         hang_s=(fault.hang_s or 0.0) if rng.random() < (fault.hang or 0.0) else 0.0,

@@ -168,20 +168,21 @@ class Runtime:
         fate = draw(fault, rng)
         if fate.reset_before:
             raise Dropped
+        bill, quotas, stats = world.bill, world.quotas, world.stats  # a reset forgets the calls in flight too
         reservation = self._reserve(call)
         used = 0
         try:
             if fate.error:
                 if fate.error in SLOW_ERRORS:
                     await world.clock.sleep(fate.latency_ms / 1000)
-                raise ApiError(fate.error)
+                raise ApiError(fate.error, original_status=fate.original_status)
             answer = world.answerer.answer(call.prompt, world.config.answers, rng)
             latency_ms = self._latency_ms(call, fate, answer)
             await world.clock.sleep(latency_ms / 1000)
             usage = self._usage(call, answer)
             cached = usage["cacheWriteInputTokens"]
             used = usage["inputTokens"] + cached + answer.output_tokens * world.burn_down(model.base)
-            world.bill.add(
+            bill.add(
                 call.sha,
                 call.lane,
                 region=call.region,
@@ -189,9 +190,9 @@ class Runtime:
                 input_tokens=call.input_tokens,
                 output_tokens=answer.output_tokens,
             )
-            world.stats.count(call.region, "answered")
+            stats.count(call.region, "answered")
         finally:
-            world.quotas.settle(reservation, used, world.clock.now())
+            quotas.settle(reservation, used, world.clock.now())
         await self._lose(fate)
         return Served(answer, usage, latency_ms)
 

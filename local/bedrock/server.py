@@ -7,6 +7,7 @@ import logging
 import socket
 import struct
 import traceback
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -52,7 +53,10 @@ def json_response(document: Any, status: int = 200) -> Response:
 
 def error_response(error: ApiError) -> Response:
     """A refusal as the SDK reads it."""
-    return Response(error.status, orjson.dumps({"message": error.message}), {"x-amzn-errortype": error.code})
+    document: dict[str, Any] = {"message": error.message}
+    if error.code == "ModelErrorException":
+        document["originalStatusCode"] = error.original_status or 500
+    return Response(error.status, orjson.dumps(document), {"x-amzn-errortype": error.code})
 
 
 class _BadRequest(Exception):
@@ -166,7 +170,7 @@ class Connection(asyncio.Protocol):
         head = (
             f"HTTP/1.1 {response.status} {REASONS.get(response.status, '')}\r\n"
             f"Content-Type: {response.content_type}\r\nContent-Length: {len(response.body)}\r\n"
-            f"{extra}{'' if keep else 'Connection: close' + chr(13) + chr(10)}\r\n"
+            f"x-amzn-RequestId: {uuid.uuid4()}\r\n{extra}{'' if keep else 'Connection: close' + chr(13) + chr(10)}\r\n"
         )
         self._transport.write(head.encode("latin-1") + response.body)
         if not keep:

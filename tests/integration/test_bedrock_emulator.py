@@ -22,7 +22,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError
 
 REPO = Path(__file__).resolve().parents[2]
-RATE = 600.0  # a job of 100 records lives about 13 virtual minutes: 1.3 real seconds
+RATE = 1200.0  # a job of 100 records lives about 10 virtual minutes: half a real second
 ROLE = "arn:aws:iam::123456789012:role/batch"
 MODEL = "openai.gpt-oss-120b-1:0"
 ONE_TRY = Config(
@@ -60,7 +60,7 @@ class Emulator:
 
     def client(self, service: str, region: str = "us-east-1", config: Config = ONE_TRY) -> Any:
         url = self.aws if service in ("s3", "events", "sqs") else self.url
-        session = boto3.session.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=region)
+        session: Any = boto3.session.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=region)
         return session.client(service, endpoint_url=url, config=config)
 
     def totals(self) -> dict[str, Any]:
@@ -192,10 +192,11 @@ def test_quotas_throttle_by_region_and_say_which_limit_is_short(emulator: Emulat
 
 def test_the_sdk_sees_modelled_errors_and_a_bad_request_is_refused(emulator: Emulator) -> None:
     runtime = emulator.client("bedrock-runtime")
-    rules = [{"match": "boom", "error": "ModelErrorException"}]
+    rules = [{"match": "boom", "error": "ModelErrorException", "original_status": 424}]
     emulator.control("PATCH", "config", {"answers": {"rules": rules}, "faults": {"eu-west-2": {"*": {"down": True}}}})
-    with pytest.raises(runtime.exceptions.ModelErrorException):
+    with pytest.raises(runtime.exceptions.ModelErrorException) as failed:
         runtime.converse(modelId=MODEL, **ask("boom"))
+    assert failed.value.response["originalStatusCode"] == 424
     with pytest.raises(runtime.exceptions.ValidationException):
         runtime.converse(modelId=MODEL, messages=[{"role": "assistant", "content": [{"text": "I begin"}]}])
     elsewhere = emulator.client("bedrock-runtime", "eu-west-2")
@@ -205,7 +206,7 @@ def test_the_sdk_sees_modelled_errors_and_a_bad_request_is_refused(emulator: Emu
 
 
 def test_hundreds_of_calls_wait_at_once(emulator: Emulator) -> None:
-    emulator.control("PATCH", "config", {"faults": {"*": {"*": {"latency_ms": [600_000, 600_000]}}}})  # one real second
+    emulator.control("PATCH", "config", {"faults": {"*": {"*": {"latency_ms": [1_200_000] * 2}}}})  # one real second
     runtime = emulator.client("bedrock-runtime")
     begun = time.monotonic()
     with ThreadPoolExecutor(60) as pool:
@@ -283,6 +284,7 @@ def test_outcomes_can_be_ordered(emulator: Emulator, bucket: str) -> None:
 
 def test_a_stopped_job_keeps_what_was_processed_and_bills_only_that(emulator: Emulator, bucket: str) -> None:
     put_shard(emulator, bucket, 1000)
+    emulator.control("PATCH", "config", {"batch": {"per_record_s": 3}})
     bedrock = emulator.client("bedrock")
     arn = bedrock.create_model_invocation_job(**job(bucket, "long"))["jobArn"]
     until(bedrock, arn, lambda seen: seen["status"] == "InProgress" and seen.get("processedRecordCount", 0) > 50)
@@ -293,6 +295,43 @@ def test_a_stopped_job_keeps_what_was_processed_and_bills_only_that(emulator: Em
     assert seen["status"] == "Stopped"
     lines = output_lines(emulator, bucket, arn)
     assert 50 < len(lines) == seen["processedRecordCount"] == emulator.totals()["rows"] < 1000
+
+
+def test_a_job_stopped_in_the_queue_has_no_output_and_one_may_hang_in_stopping(emulator: Emulator, bucket: str) -> None:
+    put_shard(emulator, bucket, 100)
+    outcomes = [{"match": "queued", "stuck": "Scheduled"}, {"match": "hanging", "stuck": "Stopping"}]
+    emulator.control("PATCH", "config", {"batch": {"outcomes": outcomes}})
+    bedrock = emulator.client("bedrock")
+    arns = [bedrock.create_model_invocation_job(**job(bucket, name))["jobArn"] for name in ("queued", "hanging")]
+    until(bedrock, arns[0], lambda seen: seen["status"] == "Scheduled")
+    for arn in arns:
+        bedrock.stop_model_invocation_job(jobIdentifier=arn)
+    assert ended(bedrock, arns[0])["status"] == "Stopped"
+    with pytest.raises(ClientError):
+        output_lines(emulator, bucket, arns[0])
+    assert bedrock.get_model_invocation_job(jobIdentifier=arns[1])["status"] == "Stopping"
+    assert emulator.totals()["rows"] == 0
+
+
+def test_a_job_reads_every_jsonl_file_of_a_folder(emulator: Emulator, bucket: str) -> None:
+    put_shard(emulator, bucket, 60, "in/a.jsonl")
+    put_shard(emulator, bucket, 60, "in/b.jsonl")
+    emulator.client("s3").put_object(Bucket=bucket, Key="in/readme.txt", Body=b"not a record")
+    folder = {"s3InputDataConfig": {"s3Uri": f"s3://{bucket}/in/"}}
+    bedrock = emulator.client("bedrock")
+    arn = bedrock.create_model_invocation_job(**job(bucket, "folder", inputDataConfig=folder))["jobArn"]
+    assert ended(bedrock, arn)["totalRecordCount"] == 120
+    listed = emulator.client("s3").list_objects_v2(Bucket=bucket, Prefix="out/")["Contents"]
+    names = [item["Key"].removeprefix(f"out/{arn[-12:]}/") for item in listed]
+    assert names == ["a.jsonl.out", "b.jsonl.out", "manifest.json.out"]
+
+
+def test_a_region_that_is_down_makes_no_batch_job(emulator: Emulator, bucket: str) -> None:
+    emulator.control("PATCH", "config", {"faults": {"us-east-1": {"*": {"down": True}}}})
+    with pytest.raises(ClientError) as refused:
+        emulator.client("bedrock").create_model_invocation_job(**job(bucket, "down"))
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+    assert emulator.control("GET", "jobs")["jobs"] == []
 
 
 def test_a_create_whose_reply_is_lost_has_made_the_job(emulator: Emulator, bucket: str) -> None:

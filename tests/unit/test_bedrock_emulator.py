@@ -375,7 +375,7 @@ def test_the_bills_key_is_the_sorted_compact_utf8_json() -> None:
 def test_the_bill_shows_what_was_paid_again() -> None:
     bill = Bill()
     for lane in ("on_demand", "batch"):
-        bill.add("s", lane, region="us-east-1", model="m", input_tokens=3, output_tokens=2)  # type: ignore[arg-type]
+        bill.add("s", lane, region="us-east-1", model="m", input_tokens=3, output_tokens=2)
     assert bill.prompts()["s"] == {
         "count": 2, "on_demand": 1, "flex": 0, "batch": 1, "input_tokens": 6, "output_tokens": 4
     }  # fmt: skip
