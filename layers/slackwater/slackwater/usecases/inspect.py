@@ -1,4 +1,4 @@
-"""What a person may ask of a run: which one a name means, how far it is, what it cost, where its files lie. Reads only."""
+"""What a person may ask of a run: which one a name means, how far it is, what it cost, where its files lie."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -187,6 +187,6 @@ def _name_key(profile: str, name: str) -> tuple[str, str]:
 def _is_called(name: str, meta: Mapping[str, Any]) -> bool:
     """A run's own name, or a file's key, its end at a slash, or its address."""
     key = str(meta.get("key") or "")
-    own = str(meta.get("name") or "")
+    own = (str(meta.get("name") or ""), str(meta.get("shown") or ""))
     address = f"s3://{meta.get('bucket')}/{key}"
-    return name in (own, key, address) or (bool(key) and key.endswith("/" + name))
+    return name in (*own, key, address) or (bool(key) and key.endswith("/" + name))
