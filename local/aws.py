@@ -2,11 +2,10 @@
 
 1. S3's `Object Created` events name the version of the object in a versioned bucket, as S3's do
    (https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html); ministack leaves `version-id` out.
-2. `PutEvents` takes the source `aws.bedrock`, so that our Bedrock emulator, a process of its own, can send the events
+2. `PutEvents` takes the source `aws.bedrock`, so that our Bedrock emulator, a process of its own, sends the events
    that Bedrock sends. AWS refuses sources that begin with `aws.`, and so does ministack.
-
-3. A mapping's `MaximumConcurrency` that comes from a template's Number parameter is a number, as CloudFormation makes it;
-   ministack keeps the parameter's text and then cannot compare it.
+3. A mapping's `MaximumConcurrency` that comes from a template's Number parameter is a number, as CloudFormation makes
+   it; ministack keeps the parameter's text, cannot compare it, and polls no queue at all any more.
 
 Each wraps one function or two. A ministack in which such a name is gone is refused at start.
 """

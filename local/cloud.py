@@ -23,7 +23,7 @@ from local import processes
 from local.client import aws_client
 from local.errors import CloudError
 from local.processes import REPOSITORY
-from local.settings import CREDENTIALS, Settings, choose_bedrock, repository_template
+from local.settings import CREDENTIALS, SATELLITES, Settings, choose_bedrock, repository_template
 from local.supervisor import LOCK, STATE
 
 __all__ = ["Cloud", "CloudError", "find", "start"]
@@ -41,6 +41,7 @@ class Cloud:
     region: str
     stack: str
     outputs: Mapping[str, str]
+    satellites: Mapping[str, Mapping[str, str]]
     pids: Mapping[str, int]
     clock_rate: float
     clock_origin: int
@@ -90,7 +91,9 @@ class Cloud:
     def __enter__(self) -> Cloud:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
 
@@ -113,7 +116,7 @@ def start(
     bedrock_endpoint: str | None = None,
     quiet: bool = True,
     detached: bool = False,
-    satellites: Sequence[str] = (),
+    satellites: Sequence[str] | None = None,
     parameters: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     environ: Mapping[str, str] | None = None,
@@ -121,19 +124,21 @@ def start(
     """Starts a cloud and returns when the stack is deployed and the tick beats. Raises CloudError with what went wrong.
 
     `AWS_ENDPOINT_URL_BEDROCK` and `AWS_ENDPOINT_URL_BEDROCK_RUNTIME` in `environ` (the process's own by default) win
-    over our emulator and over `bedrock_endpoint`; the clock then runs at 1. `parameters` are for the template.
+    over our emulator and over `bedrock_endpoint`; the clock then runs at 1. `parameters` are for the template;
+    `satellites` are further batch regions, those of the shipped profiles by default.
     """
     environ = os.environ if environ is None else environ
     control, runtime, rate, batch = choose_bedrock(environ, bedrock_endpoint, clock_rate)
     settings = Settings(
         state_dir=state_dir.resolve(), template=(template or repository_template()).resolve(), host=host, port=port,
         clock_rate=rate, clock_origin=int(time.time()), own_bedrock=bedrock_endpoint is None, bedrock_url=control,
-        runtime_url=runtime, batch_enabled=batch, docker=docker, detached=detached, satellites=tuple(satellites),
+        runtime_url=runtime, batch_enabled=batch, docker=docker, detached=detached,
+        satellites=_satellites(template) if satellites is None else tuple(satellites),
         parameters=dict(parameters or {}),
     )
     settings.logs.mkdir(parents=True, exist_ok=True)
     with (settings.logs / "supervisor.log").open("ab") as log:
-        child = subprocess.Popen(
+        child = subprocess.Popen(  # noqa: S603  (our own interpreter and module)
             [sys.executable, "-m", "local.supervisor", settings.dumps()], cwd=REPOSITORY, env=dict(environ),
             stdin=subprocess.DEVNULL if detached else subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
             start_new_session=True)
@@ -145,8 +150,13 @@ def start(
     return _cloud(state, settings.state_dir, None if detached else child)
 
 
+def _satellites(template: Path | None) -> tuple[str, ...]:
+    """The product's own template gets its further batch regions, another one none."""
+    return SATELLITES if template is None or template.resolve() == repository_template() else ()
+
+
 def find(state_dir: Path) -> Cloud | None:
-    """The cloud that runs in `state_dir`; None when there is none, or it is not ready, or only its state file is left."""
+    """The cloud that runs in `state_dir`; None when there is none, or it is not ready, or only its file is left."""
     state_dir = state_dir.resolve()
     if not _is_locked(state_dir):
         return None
@@ -184,7 +194,7 @@ def _printer(quiet: bool) -> Progress:
 
 
 def _is_locked(state_dir: Path) -> bool:
-    """Whether a supervisor lives there: it holds the lock, so a number that the system gave out again never fools us."""
+    """Whether a supervisor lives there: it holds the lock, so a process number given out again never fools us."""
     try:
         with (state_dir / LOCK).open("r+") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

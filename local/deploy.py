@@ -11,6 +11,7 @@ from typing import Any
 from local.client import aws_client
 from local.errors import CloudError
 from local.package import Template, artifact_key, load_template, package
+from local.settings import STACK
 
 MAX_INLINE_TEMPLATE_BYTES = 51_200  # CreateStack's limit for TemplateBody; larger ones go by TemplateURL
 _TIMEOUT_S = 120.0
@@ -77,6 +78,15 @@ def stop_schedules(endpoint: str, region: str) -> None:
         for rule in page["Rules"]:
             if rule.get("ScheduleExpression"):
                 events.disable_rule(Name=rule["Name"])
+
+
+def deploy_satellite(endpoint: str, region: str, home_template: Path, parameters: Mapping[str, str]) -> dict[str, str]:
+    """Deploys `satellite.yaml`, which lies beside the home template, in one further batch region; answers its outputs.
+
+    The home stack's parameter SatelliteRegions must name the region. Events stay there: the emulated EventBridge
+    delivers nothing across regions, so that the tick finds the ends of those batch jobs, as it must be able to.
+    """
+    return deploy(endpoint, region, STACK, home_template.parent / "satellite.yaml", parameters)
 
 
 def function_name(endpoint: str, region: str, stack: str, logical_id: str) -> str | None:

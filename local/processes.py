@@ -33,7 +33,7 @@ def spawn_leashed(module: str, arguments: Sequence[str], env: Mapping[str, str],
     The caller keeps the returned object: closing its `stdin`, or ending, ends the child and all that the child started.
     """
     with log.open("ab") as out:
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603  (our own interpreter and modules)
             [sys.executable, "-m", "local.leash", module, *arguments],
             cwd=REPOSITORY, env=dict(env), stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -82,7 +82,8 @@ def process_table() -> list[ProcessRow]:
     """All processes that we may see: /proc where there is one (a slim Debian has no `ps`), else `ps`."""
     if Path("/proc/self/stat").exists():
         return [row for entry in Path("/proc").iterdir() if entry.name.isdigit() and (row := _from_proc(entry))]
-    out = subprocess.run(["ps", "-axo", "pid=,ppid=,command="], capture_output=True, text=True, check=True)  # noqa: S607
+    listing = ["ps", "-axo", "pid=,ppid=,command="]
+    out = subprocess.run(listing, capture_output=True, text=True, check=True)  # noqa: S603  (constant)
     rows = (line.split(None, 2) for line in out.stdout.splitlines())
     return [ProcessRow(int(r[0]), int(r[1]), r[2] if len(r) > 2 else "") for r in rows if len(r) >= 2]
 

@@ -1,4 +1,4 @@
-"""The values one embedded cloud is started with, passed to its supervisor as JSON, and the environment of its children."""
+"""The values one embedded cloud is started with, and the environment of its processes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from local.processes import REPOSITORY
 
 REGION = "us-east-1"
 STACK = "slackwater"
+# Further batch regions of a local cloud: what the shipped profiles need, so that each has two regions for batch jobs.
+SATELLITES = ("us-west-2", "eu-west-2", "eu-north-1")
 CONTROL_PLANE = "AWS_ENDPOINT_URL_BEDROCK"
 RUNTIME = "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
@@ -23,7 +25,7 @@ _KEPT_AWS_VARIABLES = ("AWS_BEARER_TOKEN_BEDROCK", "AWS_CA_BUNDLE")
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How one embedded cloud is to be run. `clock_rate` is virtual seconds per real one; the origin is epoch seconds."""
+    """How one embedded cloud is run; `clock_rate` is virtual seconds per real one, the origin epoch seconds."""
 
     state_dir: Path
     template: Path
@@ -48,7 +50,8 @@ class Settings:
     def loads(cls, text: str) -> Settings:
         """The inverse of `dumps`."""
         raw: dict[str, Any] = json.loads(text)
-        raw |= {"state_dir": Path(raw["state_dir"]), "template": Path(raw["template"]), "satellites": tuple(raw["satellites"])}
+        raw |= {name: Path(raw[name]) for name in ("state_dir", "template")}
+        raw["satellites"] = tuple(raw["satellites"])
         return cls(**raw)
 
     @property
@@ -67,6 +70,7 @@ class Settings:
             "ClockRate": f"{self.clock_rate:g}",
             "ClockOrigin": str(self.clock_origin),
             "BatchEnabled": "true" if self.batch_enabled else "false",
+            "SatelliteRegions": ",".join(self.satellites),
             **self.parameters,
         }
 
@@ -109,7 +113,7 @@ def emulator_environment(settings: Settings, environ: Mapping[str, str], port: i
         "LOG_LEVEL": "WARNING",
         "TMPDIR": str(settings.tmp),
         "STATE_DIR": str(settings.tmp / "state"),
-        # Its own persistence keeps bodies of versioned buckets in memory all the same, and reads whole files for ranges.
+        # Persistence would keep versioned buckets in memory all the same, and read whole files for ranges.
         "S3_PERSIST": "0", "PERSIST_STATE": "0", "S3_DATA_DIR": str(settings.tmp / "s3"),
         "AUTH": "false", "USE_SSL": "0", "LAMBDA_EXECUTOR": "local",
         "SFN_WAIT_SCALE": f"{min(1.0, 1.0 / settings.clock_rate):.6f}",

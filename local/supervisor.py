@@ -41,7 +41,7 @@ def held_lock(state_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CloudError(f"an embedded cloud already runs in {state_dir}; stop it with `slackwater local down`") from None
+            raise CloudError(f"an embedded cloud already runs in {state_dir}: end it with `local down`") from None
         yield
 
 
@@ -76,26 +76,37 @@ class Supervisor:
         env = emulator_environment(s, os.environ, port, s.bedrock_url or control_url, s.runtime_url or control_url)
         self._spawn("aws", "local.aws", [], env)
         self._report({"step": "emulators"})
-        from local.deploy import deploy, function_name, stop_schedules  # noqa: PLC0415  (boto3 loads while they boot)
-        from local.ticker import Ticker  # noqa: PLC0415
+        import local.deploy  # noqa: F401, PLC0415  (boto3 is loaded while they boot)
 
         self._wait("aws", f"{endpoint}/_ministack/health")
         if s.own_bedrock:
             self._wait("bedrock", f"{control_url}/_control/health")
         self._report({"step": "deploy"})
-        outputs = deploy(endpoint, REGION, STACK, s.template, s.template_parameters())
-        stop_schedules(endpoint, REGION)
-        if tick := function_name(endpoint, REGION, STACK, "TickFunction"):
-            Ticker(endpoint, REGION, tick, s.clock_rate, self.ended).start()
+        outputs, satellites = self._deploy(endpoint)
         if s.docker:
             for url in {endpoint, control_url}:
                 forward(DOCKER_HOST_ADDRESS, url)
         return {
             "v": 1, "endpoint": endpoint, "control_url": control_url, "bedrock_url": s.bedrock_url or control_url,
             "runtime_url": s.runtime_url or control_url, "region": REGION, "stack": STACK, "outputs": outputs,
+            "satellites": satellites,
             "clock_rate": s.clock_rate, "clock_origin": s.clock_origin, "batch_enabled": s.batch_enabled,
             "pids": {"supervisor": os.getpid(), **{name: child.pid for name, child in self._children.items()}},
         }
+
+    def _deploy(self, endpoint: str) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+        """The outputs of the home stack, and of each satellite by its region; the tick beats from here on."""
+        from local.deploy import deploy, deploy_satellite, function_name, stop_schedules  # noqa: PLC0415
+        from local.ticker import Ticker  # noqa: PLC0415
+
+        s = self._settings
+        parameters = s.template_parameters()
+        satellites = {region: deploy_satellite(endpoint, region, s.template, parameters) for region in s.satellites}
+        outputs = deploy(endpoint, REGION, STACK, s.template, parameters)
+        stop_schedules(endpoint, REGION)
+        if tick := function_name(endpoint, REGION, STACK, "TickFunction"):
+            Ticker(endpoint, REGION, tick, s.clock_rate, self.ended).start()
+        return outputs, satellites
 
     def _start_bedrock(self, endpoint: str) -> str:
         s = self._settings
@@ -158,7 +169,7 @@ def main(argv: list[str]) -> int:
                 folder.mkdir(parents=True, exist_ok=True)
             supervisor.run()
     except CloudError as error:
-        _log.error("%s", error)  # noqa: TRY400
+        _log.error("%s", error)
         _report_line({"error": str(error)})
         return 1
     _log.info("stopped after %.1f s", time.monotonic() - started)

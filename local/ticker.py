@@ -9,6 +9,8 @@ import threading
 import time
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from local.client import aws_client
 
 SCHEDULE_S = 60.0      # the template's rate(1 minute), in virtual seconds
@@ -23,7 +25,10 @@ def pause_s(clock_rate: float) -> float:
 
 
 def scheduled_event(rule_arn: str, now: datetime.datetime) -> dict[str, Any]:
-    """What EventBridge sends for a schedule (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-run-lambda-schedule.html)."""
+    """What EventBridge sends for a schedule.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-run-lambda-schedule.html
+    """
     return {
         "version": "0", "id": f"tick-{now.timestamp():.3f}", "detail-type": "Scheduled Event", "source": "aws.events",
         "account": "000000000000", "time": now.strftime("%Y-%m-%dT%H:%M:%SZ"), "region": rule_arn.split(":")[3],
@@ -51,10 +56,9 @@ class Ticker(threading.Thread):
         event = scheduled_event(self._rule_arn, datetime.datetime.now(datetime.UTC))
         try:
             answer = self._lambda.invoke(FunctionName=self._function, Payload=json.dumps(event).encode())
-            if answer.get("FunctionError"):
-                _log.warning("tick failed: %s", answer["Payload"].read(2000).decode(errors="replace"))
-        except Exception:
-            if self._ended.is_set():
-                return  # the cloud is being stopped under us
-            _log.exception("tick could not be invoked")
-            raise
+        except (BotoCoreError, ClientError) as error:
+            if not self._ended.is_set():  # else the cloud is being stopped under us
+                _log.warning("tick could not be invoked: %s", error)
+            return
+        if answer.get("FunctionError"):
+            _log.warning("tick failed: %s", answer["Payload"].read().decode(errors="replace")[:500])

@@ -58,7 +58,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[clouds.Cloud]:
 def rig_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[clouds.Cloud]:
     """The small stack in an embedded cloud with a clock at 120."""
     folder = tmp_path_factory.mktemp("rig")
-    with clouds.start(state_dir=folder, clock_rate=120, template=RIG, environ=_outside(), satellites=()) as running:
+    with clouds.start(state_dir=folder, clock_rate=120, template=RIG, environ=_outside()) as running:
         yield running
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -23,14 +24,16 @@ RIG = Path(__file__).parent / "rig" / "template.yaml"
 
 def notes(cloud, kind):
     found = cloud.client("dynamodb").query(
-        TableName=cloud.outputs["TableName"], KeyConditionExpression="pk = :k", ExpressionAttributeValues={":k": {"S": kind}})
+        TableName=cloud.outputs["TableName"], KeyConditionExpression="pk = :k",
+        ExpressionAttributeValues={":k": {"S": kind}})
     return [json.loads(item["json"]["S"]) for item in found["Items"]]
 
 
 def order(cloud, **wishes):
     """Sends the probe function a message and answers its name."""
     name = uuid.uuid4().hex[:8]
-    cloud.client("sqs").send_message(QueueUrl=cloud.outputs["JobQueueUrl"], MessageBody=json.dumps({"name": name, **wishes}))
+    body = json.dumps({"name": name, **wishes})
+    cloud.client("sqs").send_message(QueueUrl=cloud.outputs["JobQueueUrl"], MessageBody=body)
     return name
 
 
@@ -65,8 +68,7 @@ def test_workers_see_the_clock_and_the_bedrock_endpoints(rig_cloud):
 def test_everything_listens_on_loopback_only(rig_cloud):
     if not Path("/proc/net/tcp").exists():
         pytest.skip("needs /proc")
-    sockets = {os.readlink(fd) for pid in rig_cloud.pids.values() for fd in Path(f"/proc/{pid}/fd").iterdir()
-               if fd.is_symlink() and os.readlink(fd).startswith("socket:")}
+    sockets = {str(fd.readlink()) for pid in rig_cloud.pids.values() for fd in Path(f"/proc/{pid}/fd").iterdir()}
     rows = [row.split() for table in ("tcp", "tcp6") for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]]
     addresses = {row[1].split(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
     assert addresses == {"0100007F"}
@@ -104,10 +106,10 @@ def test_a_killed_workers_message_comes_back_when_the_visibility_it_set_ends(rig
 
 def test_a_drop_tells_its_version_and_its_plain_key(rig_cloud, eventually):
     key = "inbox/default/ä b+c.jsonl"
-    version = rig_cloud.client("s3").put_object(Bucket=rig_cloud.outputs["BucketName"], Key=key, Body=b"{}")["VersionId"]
+    put = rig_cloud.client("s3").put_object(Bucket=rig_cloud.outputs["BucketName"], Key=key, Body=b"{}")
     event = eventually(lambda: take(rig_cloud, "IntakeQueueUrl"))[0]
     assert event["detail"]["object"]["key"] == key
-    assert event["detail"]["object"]["version-id"] == version
+    assert event["detail"]["object"]["version-id"] == put["VersionId"]
 
 
 def test_an_object_is_created_only_once_under_if_none_match(rig_cloud):
@@ -129,7 +131,7 @@ def test_the_bedrock_emulators_events_are_taken_and_other_aws_sources_are_not(ri
 
 def test_a_workflow_waits_for_its_token_and_goes_on(rig_cloud, eventually):
     flows = rig_cloud.client("stepfunctions")
-    arn = flows.start_execution(stateMachineArn=rig_cloud.outputs["WorkflowArn"], name=f"r{uuid.uuid4().hex[:8]}")["executionArn"]
+    arn = flows.start_execution(stateMachineArn=rig_cloud.outputs["WorkflowArn"])["executionArn"]
     token = eventually(lambda: notes(rig_cloud, "token"))[-1]["token"]
     flows.send_task_success(taskToken=token, output=json.dumps({"status": "settled"}))
     done = eventually(lambda: (d := flows.describe_execution(executionArn=arn))["status"] != "RUNNING" and d)
@@ -138,7 +140,7 @@ def test_a_workflow_waits_for_its_token_and_goes_on(rig_cloud, eventually):
 
 def test_the_tick_beats_at_the_clocks_speed_and_never_twice_at_once(rig_cloud, eventually):
     beats = eventually(lambda: len(found := notes(rig_cloud, "tick")) >= 5 and found)
-    gaps = [b["at"] - a["at"] for a, b in zip(beats[1:], beats[2:], strict=False)]
+    gaps = [b["at"] - a["at"] for a, b in itertools.pairwise(beats[1:])]
     assert min(gaps) > 0.3  # 60 virtual seconds at 120 are half a second
     assert sum(gaps) / len(gaps) < 1.0
     assert beats[-1]["event"]["detail-type"] == "Scheduled Event"
@@ -188,8 +190,9 @@ time.sleep(600)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
 def test_nothing_outlives_a_killed_starter(tmp_path, eventually, number):
     environ = {k: v for k, v in os.environ.items() if not k.startswith("AWS_ENDPOINT_URL")}
-    with subprocess.Popen([sys.executable, "-c", STARTER, str(tmp_path), str(RIG)], cwd=processes.REPOSITORY, env=environ,
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as starter:
+    command = [sys.executable, "-c", STARTER, str(tmp_path), str(RIG)]
+    with subprocess.Popen(command, cwd=processes.REPOSITORY, env=environ, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL) as starter:
         pids = json.loads(starter.stdout.readline())
         assert living(pids) == pids
         starter.send_signal(number)
