@@ -1,0 +1,164 @@
+"""The template after the SAM transform: what a reviewer would look for before he signs."""
+
+import os
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from samtranslator.translator.managed_policy_translator import ManagedPolicyLoader
+from samtranslator.translator.transform import transform
+
+from local.package import load_template
+
+ROOT = Path(__file__).parents[2]
+
+
+class NoManagedPolicies(ManagedPolicyLoader):
+    def __init__(self) -> None:
+        self._policy_map = {}
+
+    def load(self) -> dict[str, str]:
+        return {}
+
+
+@cache
+def source() -> dict[str, Any]:
+    return load_template(ROOT / "template.yaml")
+
+
+@cache
+def deployed() -> dict[str, Any]:
+    template = load_template(ROOT / "template.yaml")
+    for resource in template["Resources"].values():
+        properties = resource.get("Properties", {})
+        if "CodeUri" in properties:
+            properties["CodeUri"] = "s3://artifacts/code.zip"
+        if "ContentUri" in properties:
+            properties["ContentUri"] = "s3://artifacts/layer.zip"
+        if "DefinitionUri" in properties:
+            properties["DefinitionUri"] = {"Bucket": "artifacts", "Key": "run.asl.yaml"}
+    with patch.dict(os.environ, AWS_DEFAULT_REGION="us-east-1"):  # the transform asks a session for it
+        return transform(template, {"AWS::Region": "us-east-1", "AWS::Partition": "aws"}, NoManagedPolicies())
+
+
+def resources(kind: str) -> dict[str, dict[str, Any]]:
+    return {name: r for name, r in deployed()["Resources"].items() if r["Type"] == kind}
+
+
+def functions() -> dict[str, dict[str, Any]]:
+    return {n: r["Properties"] for n, r in resources("AWS::Lambda::Function").items()}
+
+
+def statements() -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, role in resources("AWS::IAM::Role").items():
+        for policy in role["Properties"].get("Policies", []):
+            for statement in policy["PolicyDocument"]["Statement"]:
+                yield name, statement.get("Fn::If", [None, statement])[1]
+
+
+def referenced(value: Any) -> str:
+    return value["Fn::GetAtt"][0] if "Fn::GetAtt" in value else value["Ref"]
+
+
+def default(value: Any) -> int:
+    return int(source()["Parameters"][value["Ref"]]["Default"]) if isinstance(value, dict) else int(value)
+
+
+def test_every_function_has_a_folder_of_its_verb():
+    folders = {path.name for path in (ROOT / "functions").iterdir() if (path / "app.py").exists()}
+    assert {f"{folder.capitalize()}Function" for folder in folders} == set(functions())
+
+
+def test_a_queue_outlives_six_times_its_functions_timeout():
+    mappings = resources("AWS::Lambda::EventSourceMapping")
+    assert len(mappings) == 4  # a mapping takes at least two workers, a new account has ten
+    for mapping in mappings.values():
+        properties = mapping["Properties"]
+        queue = deployed()["Resources"][referenced(properties["EventSourceArn"])]["Properties"]
+        function = functions()[referenced(properties["FunctionName"])]
+        assert queue["VisibilityTimeout"] >= 6 * function["Timeout"]
+        assert properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+def test_the_workers_of_all_queues_fit_into_a_new_account():
+    mappings = resources("AWS::Lambda::EventSourceMapping").values()
+    assert sum(default(m["Properties"]["ScalingConfig"]["MaximumConcurrency"]) for m in mappings) <= 8
+    assert not any("ReservedConcurrentExecutions" in f for f in functions().values())
+
+
+def test_every_worked_queue_has_dead_letters_and_an_alarm_that_tells_the_first_step():
+    queues = resources("AWS::SQS::Queue")
+    dead = {referenced(q["Properties"]["RedrivePolicy"]["deadLetterTargetArn"]) for q in queues.values() if "RedrivePolicy" in q["Properties"]}
+    assert len(dead) == 4
+    watched = set()
+    for alarm in resources("AWS::CloudWatch::Alarm").values():
+        assert len(alarm["Properties"]["AlarmDescription"].split()) > 12
+        for dimension in alarm["Properties"]["Dimensions"]:
+            if "Fn::GetAtt" in dimension["Value"]:
+                watched.add(referenced(dimension["Value"]))
+    assert dead <= watched
+    for name in dead:
+        assert queues[name]["Properties"]["MessageRetentionPeriod"] == 14 * 86_400
+
+
+def test_queues_buckets_and_the_table_are_encrypted():
+    assert all(q["Properties"].get("SqsManagedSseEnabled") for q in resources("AWS::SQS::Queue").values())
+    assert all("BucketEncryption" in b["Properties"] for b in resources("AWS::S3::Bucket").values())
+    assert all(t["Properties"]["SSESpecification"]["SSEEnabled"] for t in resources("AWS::DynamoDB::Table").values())
+
+
+def test_the_bucket_is_private_versioned_tls_only_and_cleans_up():
+    (bucket,) = resources("AWS::S3::Bucket").values()
+    properties = bucket["Properties"]
+    assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
+    rules = properties["LifecycleConfiguration"]["Rules"]
+    assert {"DaysAfterInitiation": 1} in [r.get("AbortIncompleteMultipartUpload") for r in rules]
+    (policy,) = resources("AWS::S3::BucketPolicy").values()
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
+def test_what_holds_data_is_kept_when_the_stack_goes():
+    for kind in ("AWS::S3::Bucket", "AWS::DynamoDB::Table"):
+        for resource in resources(kind).values():
+            assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
+
+
+def test_every_function_logs_json_to_a_group_that_forgets_and_is_traced():
+    for function in functions().values():
+        assert function["LoggingConfig"]["LogFormat"] == "JSON"
+        assert deployed()["Resources"][function["LoggingConfig"]["LogGroup"]["Ref"]]["Properties"]["RetentionInDays"]
+        assert function["TracingConfig"] == {"Mode": "Active"}
+        assert function["Runtime"] == "python3.13"
+
+
+def test_no_statement_allows_all_actions_and_a_star_resource_is_one_that_aws_demands():
+    starred = []
+    for role, statement in statements():
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        assert not any(a == "*" or a.endswith(":*") for a in actions), (role, actions)
+        wanted = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
+        if "*" in wanted:
+            starred += actions
+    assert set(starred) <= {"bedrock:ListModelInvocationJobs"}
+
+
+def test_bedrock_may_take_only_our_role_and_only_for_our_jobs():
+    passing = [s for _, s in statements() if s["Action"] == "iam:PassRole"]
+    assert [s["Condition"] for s in passing] == [{"StringEquals": {"iam:PassedToService": "bedrock.amazonaws.com"}}]
+    trust = deployed()["Resources"]["BatchRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]
+    assert set(trust["Condition"]) == {"StringEquals", "ArnLike"}
+
+
+@pytest.mark.parametrize("name", ["template.yaml", "satellite.yaml"])
+def test_nothing_has_a_fixed_name_but_what_another_stack_or_function_must_derive(name):
+    named = {}
+    for logical, resource in load_template(ROOT / name)["Resources"].items():
+        for key in ("BucketName", "QueueName", "TableName", "FunctionName", "RoleName", "Name"):
+            if key in resource.get("Properties", {}):
+                named[logical] = key
+    assert named == ({"RunWorkflow": "Name"} if name == "template.yaml" else {"BatchBucket": "BucketName", "BatchRole": "RoleName"})
