@@ -8,6 +8,7 @@ import json
 import logging
 import signal
 import sys
+import time
 from pathlib import Path
 
 from .app import App
@@ -25,7 +26,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--s3-endpoint", default="", help="where batch files lie; empty: AWS")
     parser.add_argument("--events-endpoint", default="", help="where status changes are sent; empty: AWS")
     parser.add_argument("--clock-rate", type=float, default=1.0, help="virtual seconds in a real one")
-    parser.add_argument("--clock-origin", type=float, default=0.0, help="epoch seconds at which virtual and real agree")
+    parser.add_argument("--clock-origin", type=float, help="epoch seconds at which virtual and real agree; default: now")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--config", type=Path, help="a JSON file, as PATCH /_control/config takes it")
     return parser.parse_args(argv)
@@ -35,7 +36,8 @@ async def serve(options: argparse.Namespace) -> None:
     """Serve until SIGTERM or SIGINT; says where it listens in one JSON line on standard output."""
     document = json.loads(options.config.read_text()) if options.config else {}
     clients = Clients(options.s3_endpoint, options.events_endpoint)
-    app = App(document, Clock(options.clock_rate, options.clock_origin), clients, options.seed)
+    origin = time.time() if options.clock_origin is None else options.clock_origin
+    app = App(document, Clock(options.clock_rate, origin), clients, options.seed)
     server, connections = await listen(app.handle, options.host, options.port)
     port = server.sockets[0].getsockname()[1]
     sys.stdout.write(json.dumps({"listening": f"http://{options.host}:{port}", "port": port}) + "\n")
