@@ -24,9 +24,11 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=4567, help="0 takes a free port")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--s3-endpoint", default="", help="where batch files lie; empty: AWS")
-    parser.add_argument("--events-endpoint", default="", help="where status changes are sent; empty: AWS")
+    parser.add_argument("--events-endpoint", default="", help="where status changes are sent; empty: nowhere")
     parser.add_argument("--clock-rate", type=float, default=1.0, help="virtual seconds in a real one")
-    parser.add_argument("--clock-origin", type=float, help="epoch seconds at which virtual and real agree; default: now")
+    parser.add_argument(
+        "--clock-origin", type=float, help="epoch seconds at which virtual and real agree; default: now"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--config", type=Path, help="a JSON file, as PATCH /_control/config takes it")
     return parser.parse_args(argv)
