@@ -21,7 +21,7 @@ class RunClosed(SlackwaterError):
     """The run takes no more jobs: open its next generation."""
 
 
-class Known(SlackwaterError):
+class AlreadyClaimed(SlackwaterError):
     """Some jobs of a claim are in the ledger already: look there."""
 
     def __init__(self, jobs: frozenset[str]) -> None:
@@ -63,8 +63,16 @@ class Asked:
     body_key: str | None = None  # the body lies in S3 already
 
     @property
-    def enveloped(self) -> bool:
-        return self.hop > 0
+    def message_id(self) -> str:
+        return self.message.message_id
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A message and the ordinal that it gets."""
+
+    asked: Asked
+    ordinal: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +118,15 @@ class Entry:
             None if asked is None else asked.lane,
             None if asked is None else asked.tags,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What became of a worker: alive until about `soon_s`, at the latest `latest_s` (wall seconds), or dead with `started` jobs."""
+
+    soon_s: float = 0
+    latest_s: float = 0
+    started: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,5 +196,5 @@ class Pool:
     count: int
     bytes: int
     opened_at: datetime
-    release_at: datetime
+    deadline: datetime  # the earliest of its jobs
     next_check_at: datetime | None = None

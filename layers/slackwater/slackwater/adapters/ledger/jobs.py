@@ -4,28 +4,18 @@
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 from slackwater.adapters.ledger.retry import transact
 from slackwater.adapters.ledger.table import ConditionFailed, Item, Key, Table, TransactionFailed, Write
 from slackwater.model import ids
-from slackwater.model.claim import Asked, Entry, Finished, JobState, Known, QueueRun, RunClosed
+from slackwater.model.claim import AlreadyClaimed, Entry, Finished, JobState, Placed, QueueRun, RunClosed
 from slackwater.model.clock import Clock, iso, later, parse_iso
 from slackwater.model.run import RunState
 
 JOBS_A_TRANSACTION: Final = 90  # of DynamoDB's 100 actions; the others are the run and its blocks
 JOBS_A_BLOCK: Final = 1_000
 LISTED_ID_BYTES: Final = 200  # of a caller's id in its block's item: a thousand stay far below 400 KB
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A message and the ordinal it gets."""
-
-    asked: Asked
-    ordinal: int
 
 
 class Jobs:
@@ -50,7 +40,7 @@ class Jobs:
     def claim(self, run: QueueRun, placed: Sequence[Placed], owner: str) -> list[Entry]:
         """Enters new jobs as being called by `owner` and counts them in their run, all or none, at most 90.
 
-        Raises RunClosed, or Known with the jobs that are in the ledger already.
+        Raises RunClosed, or AlreadyClaimed with the jobs that are in the ledger already.
         """
         entries = [_entered(run, place, owner) for place in placed]
         refused = sum(entry.refused for entry in entries)
@@ -62,7 +52,7 @@ class Jobs:
         except TransactionFailed as exc:
             there = {e.job for e, why in zip(entries, exc.reasons, strict=False) if why == "ConditionalCheckFailed"}
             if there:
-                raise Known(frozenset(there)) from None
+                raise AlreadyClaimed(frozenset(there)) from None
             if exc.reasons and exc.reasons[-1] == "ConditionalCheckFailed":
                 raise RunClosed(run.run_id) from None
             raise
@@ -125,9 +115,7 @@ class Jobs:
 
     def wait(self, held: Entry, *, faults: int) -> bool:
         """Hands a held job on to the message with the next hop. False if it is no longer held as it was seen."""
-        return self._changed(
-            held, set_={"state": JobState.WAITING.value, "hop": held.hop + 1, "faults": faults}
-        )
+        return self._changed(held, set_={"state": JobState.WAITING.value, "hop": held.hop + 1, "faults": faults})
 
     def leave_pool(self, waiting: Entry) -> bool:
         """A pooled job goes on by the message with the next hop. False if it is not waiting as it was seen."""
@@ -135,9 +123,7 @@ class Jobs:
 
     def joined(self, held: Entry, pool: str) -> Write:
         """The job's side of joining a pool, for the pool's own transaction."""
-        return Write(
-            _job(held.job), set_={"state": JobState.WAITING.value, "pool": pool}, **_as_seen(held)
-        )
+        return Write(_job(held.job), set_={"state": JobState.WAITING.value, "pool": pool}, **_as_seen(held))
 
     def _changed(self, seen: Entry, **change: Any) -> bool:
         try:
@@ -162,9 +148,7 @@ class Jobs:
                 transact(self._table, [*map(_ended, finished), _count(run_id, finished)])
                 break
             except TransactionFailed as exc:
-                done = {
-                    f.job for f, why in zip(finished, exc.reasons, strict=False) if why == "ConditionalCheckFailed"
-                }
+                done = {f.job for f, why in zip(finished, exc.reasons, strict=False) if why == "ConditionalCheckFailed"}
                 if not done:
                     raise
                 late |= done
@@ -224,7 +208,7 @@ def entry_of(item: Mapping[str, Any]) -> Entry:
         sha=item["sha"],
         state=JobState(item["state"]),
         profile=item["profile"],
-        deadline=_moment(item["deadline_at"]),
+        deadline=parse_iso(item["deadline_at"]),
         message_id=item["message_id"],
         hop=item["hop"],
         attempt=item["attempt"],
@@ -250,7 +234,7 @@ def _entered(run: QueueRun, place: Placed, owner: str) -> Entry:
         state=JobState.CALLING,
         profile=asked.profile,
         deadline=asked.deadline,
-        message_id=asked.message.message_id,
+        message_id=asked.message_id,
         hop=asked.hop,
         owners=(owner,),
         reply_to=asked.reply_to,
@@ -291,10 +275,6 @@ def _count(run_id: str, finished: Sequence[Finished]) -> Write:
 
 def _short(caller_id: str) -> str:
     return caller_id.encode()[:LISTED_ID_BYTES].decode(errors="ignore")
-
-
-def _moment(text: str) -> datetime:
-    return parse_iso(text)
 
 
 def _job(job: str) -> Key:

@@ -34,7 +34,6 @@ class Room:
         return pool.count + len(members) <= self.max_count and pool.bytes + size <= self.max_bytes
 
 
-
 class Pools:
     """The ledger of pools. `Jobs` gives the job's side of a join."""
 
@@ -48,7 +47,7 @@ class Pools:
         item = self._table.get(_meta(pool))
         return None if item is None else pool_of(item)
 
-    def current(self, key: str, profile: str, *, release_at: datetime, next_check_at: datetime) -> Pool:
+    def current(self, key: str, profile: str, *, deadline: datetime, next_check_at: datetime) -> Pool:
         """The newest pool of a key; a first one is opened. It may be closed or full: see `open_next`."""
         while True:
             pointer = self._table.get(_key(key))
@@ -56,11 +55,9 @@ class Pools:
                 pool = self.get(pointer["pool"])
                 if pool is not None:
                     return pool
-            self.open_next(key, profile, 0, release_at=release_at, next_check_at=next_check_at)
+            self.open_next(key, profile, 0, deadline=deadline, next_check_at=next_check_at)
 
-    def open_next(
-        self, key: str, profile: str, last: int, *, release_at: datetime, next_check_at: datetime
-    ) -> None:
+    def open_next(self, key: str, profile: str, last: int, *, deadline: datetime, next_check_at: datetime) -> None:
         """Opens generation `last + 1` of a key, unless somebody has."""
         now = self._clock.now()
         pool = pool_id(key, last + 1)
@@ -84,7 +81,7 @@ class Pools:
                     "count": 0,
                     "bytes": 0,
                     "opened_at": iso(now),
-                    "release_at": iso(release_at),
+                    "deadline_at": iso(deadline),
                     "gsi1pk": due_partition(pool),
                     "next_check_at": iso(next_check_at),
                 },
@@ -98,9 +95,9 @@ class Pools:
                 raise
 
     def join(
-        self, seen: Pool, members: Sequence[Member], *, release_at: datetime, next_check_at: datetime, room: Room
+        self, seen: Pool, members: Sequence[Member], *, deadline: datetime, next_check_at: datetime, room: Room
     ) -> frozenset[str] | None:
-        """At most 45 held jobs join a pool; `release_at` is the earliest that any of them bears, `next_check_at` the earliest look.
+        """At most 45 held jobs join a pool; `deadline` is the earliest of theirs, `next_check_at` the first look they need.
 
         Gives the jobs that joined: a missing one was no longer held as it was seen. None if the pool is closed or has no room for all.
         """
@@ -113,7 +110,7 @@ class Pools:
                 transact(
                     self._table,
                     [
-                        _grown(pool, members, release_at, next_check_at, room),
+                        _grown(pool, members, deadline, next_check_at, room),
                         *(self._jobs.joined(entry, pool.pool) for entry, _ in members),
                         *(self._member(pool.pool, pooled) for _, pooled in members),
                     ],
@@ -143,22 +140,19 @@ class Pools:
                 hop=item["hop"],
             )
 
-    def shift(self, pool: str, old: str, new: str) -> bool:
+    def shift(self, pool: str, old: str, new: str, *, next_check_at: datetime) -> bool:
         """From one state to the next; True also if it is there already."""
-        ended = new in ("released", "staged")
         try:
             self._table.write(
                 Write(
                     _meta(pool),
-                    set_={"state": new, f"{new}_at": iso(self._clock.now())},
+                    set_={"state": new, f"{new}_at": iso(self._clock.now()), "next_check_at": iso(next_check_at)},
                     condition="#state = :old OR #state = :new",
                     values={"old": old, "new": new},
                 )
             )
         except ConditionFailed:
             return False
-        if ended:
-            self.look_again(pool, None)
         return True
 
     def look_again(self, pool: str, at: datetime | None) -> None:
@@ -191,9 +185,7 @@ class Pools:
         return int(later(self._clock.now(), self._retain_s).timestamp())
 
 
-def _grown(
-    pool: Pool, members: Sequence[Member], release_at: datetime, next_check_at: datetime, room: Room
-) -> Write:
+def _grown(pool: Pool, members: Sequence[Member], deadline: datetime, next_check_at: datetime, room: Room) -> Write:
     size = sum(pooled.bytes for _, pooled in members)
     set_: dict[str, Any] = {}
     condition = "#state = :open AND #count <= :most AND #bytes <= :size"
@@ -202,10 +194,10 @@ def _grown(
         "most": room.max_count - len(members),
         "size": room.max_bytes - size,
     }
-    if release_at < pool.release_at:
-        set_["release_at"] = iso(release_at)
-        condition += " AND #release_at >= :mine"  # the earliest of all stands, whoever comes last
-        values["mine"] = iso(release_at)
+    if deadline < pool.deadline:
+        set_["deadline_at"] = iso(deadline)
+        condition += " AND #deadline_at >= :mine"  # the earliest of all stands, whoever comes last
+        values["mine"] = iso(deadline)
     if pool.next_check_at is None or next_check_at < pool.next_check_at:
         set_["next_check_at"] = iso(next_check_at)
     return Write(
@@ -225,7 +217,7 @@ def pool_of(item: Mapping[str, Any]) -> Pool:
         count=item["count"],
         bytes=item["bytes"],
         opened_at=parse_iso(item["opened_at"]),
-        release_at=parse_iso(item["release_at"]),
+        deadline=parse_iso(item["deadline_at"]),
         next_check_at=None if check is None else parse_iso(check),
     )
 

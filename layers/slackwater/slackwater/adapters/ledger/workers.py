@@ -5,24 +5,18 @@ expired. A fenced worker can begin no further call: what it had begun is known f
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from slackwater.adapters.ledger.table import ConditionFailed, Item, Key, Table, Write
+from slackwater.model.claim import Fate
 from slackwater.model.clock import Clock
 from slackwater.model.errors import Lost
 
-LEASE_S: Final = 80  # below the 90 s visibility, and renewed before it: a message that comes back finds its worker's lease expired
+LEASE_S: Final = (
+    80  # below the 90 s visibility, and renewed before it: a message that comes back finds its worker's lease expired
+)
 KEEP_S: Final = 15 * 86_400  # longer than any message lives
 _STARTED: Final = "s_"
-
-
-@dataclass(frozen=True, slots=True)
-class Alive:
-    """A worker that still holds its lease; it must have ended at `stops_at_s` (wall seconds)."""
-
-    lease_until_s: int
-    stops_at_s: int
 
 
 class Workers:
@@ -53,8 +47,8 @@ class Workers:
         except ConditionFailed:
             raise Lost(f"worker {worker} was given up") from None
 
-    def fence(self, worker: str) -> Alive | frozenset[str]:
-        """Gives up a worker whose lease is over; the jobs whose calls it had begun, or `Alive`."""
+    def fate(self, worker: str) -> Fate:
+        """Gives up a worker whose lease is over, for good; one that still has it is left alone."""
         wall_s = int(self._clock.wall_s())
         try:
             item = self._table.write(
@@ -70,9 +64,9 @@ class Workers:
         except ConditionFailed:
             alive = self._table.get(_key(worker))
             if alive is None:
-                return frozenset()
-            return Alive(alive["lease_until"], alive["stops_at"])
-        return frozenset(name.removeprefix(_STARTED) for name in item if name.startswith(_STARTED))
+                return Fate(started=frozenset())
+            return Fate(soon_s=alive["lease_until"], latest_s=alive["stops_at"])
+        return Fate(started=frozenset(name.removeprefix(_STARTED) for name in item if name.startswith(_STARTED)))
 
 
 def _key(worker: str) -> Key:

@@ -1,0 +1,123 @@
+"""Which lane a queued job takes, under the profiles in force."""
+
+from collections.abc import Container
+from dataclasses import replace
+from typing import Final, Protocol
+
+from slackwater.model.clock import Clock
+from slackwater.model.errors import BadInput
+from slackwater.model.job import Lane
+from slackwater.model.profile import Profile, Profiles
+from slackwater.model.request import shape
+from slackwater.policy.capability import Capability
+from slackwater.policy.choose import Drain, JobLoad, Ways, choose
+from slackwater.policy.forecast import Forecast
+from slackwater.policy.pooling import FULL_JOBS
+from slackwater.policy.prices import PriceBook
+from slackwater.policy.routes import batch_routes, flex_routes, resolve_routes
+from slackwater.policy.tokens import input_tokens, max_output_tokens
+from slackwater.usecases.claims import Mine
+from slackwater.usecases.engine import Call
+from slackwater.usecases.routing import Routing
+
+IN_FRONT: Final = 50  # jobs that are reckoned to be called before this one: a batch of messages
+
+
+class ProfilesPort(Protocol):
+    def current(self) -> tuple[Profiles, str]: ...
+
+
+class InForce:
+    """The profiles in force, read once for each batch of messages."""
+
+    def __init__(self, source: ProfilesPort) -> None:
+        self._source = source
+        self._now: tuple[Profiles, str] | None = None
+
+    def refresh(self) -> None:
+        self._now = self._source.current()
+
+    @property
+    def profiles(self) -> Profiles:
+        return self._read()[0]
+
+    @property
+    def version(self) -> str:
+        return self._read()[1]
+
+    def _read(self) -> tuple[Profiles, str]:
+        if self._now is None:
+            self._now = self._source.current()
+        return self._now
+
+
+class QueueLanes:
+    """`choose` for one queued job at a time; remembers the ways of each profile's version."""
+
+    def __init__(
+        self,
+        *,
+        in_force: InForce,
+        capability: Capability,
+        prices: PriceBook,
+        routing: Routing,
+        forecast: Forecast,
+        deployed: Container[str],
+        batch_enabled: bool,
+        drain_jobs_per_s: float,
+        clock: Clock,
+    ) -> None:
+        """`deployed`: regions with a bucket of ours."""
+        self._in_force = in_force
+        self._capability = capability
+        self._prices = prices
+        self._routing = routing
+        self._forecast = forecast
+        self._deployed = deployed
+        self._batch_enabled = batch_enabled
+        self._drain = Drain(IN_FRONT / drain_jobs_per_s, FULL_JOBS / drain_jobs_per_s)
+        self._clock = clock
+        self._ways: dict[tuple[str, str], Ways] = {}
+
+    def lane(self, mine: Mine, profile: Profile) -> Lane:
+        """The job's lane. Raises BadInput where no lane of its profile takes it; a job that is past its deadline gets some calling lane."""
+        asked = mine.asked
+        load = JobLoad(
+            1,
+            input_tokens(asked.request),
+            max_output_tokens(asked.request, profile.max_tokens),
+            shape(asked.request),
+            asked.lane,
+        )
+        decision = choose(
+            load,
+            deadline=mine.entry.deadline,
+            now=self._clock.now(),
+            ways=self._of(mine.entry.profile, profile),
+            prices=self._prices,
+            forecast=self._forecast,
+            drain=self._drain,
+        )
+        if decision.lane is None:
+            raise BadInput("; ".join(decision.reasons), "/lane" if asked.lane else "/profile")
+        return decision.lane
+
+    def call(self, mine: Mine, lane: Lane, profile: Profile) -> Call:
+        """The job's call: its ordinal decides where it goes first, so a redelivery goes the same way."""
+        call = self._routing.call(mine.entry.as_job(mine.asked), lane, profile, self._in_force.version)
+        return replace(call, faults=mine.entry.faults)
+
+    def _of(self, name: str, profile: Profile) -> Ways:
+        key = (name, self._in_force.version)
+        if key not in self._ways:
+            routes = resolve_routes(profile, self._capability, self._prices, name=name)
+            self._ways[key] = Ways(
+                profile.lanes,
+                profile.mode,
+                routes,
+                flex_routes(routes, self._capability),
+                batch_routes(profile, routes, self._capability, self._prices, deployed=self._deployed, name=name),
+                self._batch_enabled,
+                profile.batch_structured_output,
+            )
+        return self._ways[key]

@@ -1,0 +1,232 @@
+"""Pools: jobs that can wait gather for a batch job, and leave together: into a shard, or back to the on-demand lane in time."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from itertools import islice
+from typing import Any, Final, Protocol
+
+import orjson
+
+from slackwater.model.claim import Entry, JobState, Pool, Pooled
+from slackwater.model.clock import Clock, later
+from slackwater.model.job import Lane
+from slackwater.model.profile import Profile
+from slackwater.policy.forecast import Forecast
+from slackwater.policy.pooling import MAX_WAIT_S, PoolLoad, PoolStep, pool_step
+from slackwater.usecases.claims import Mine
+from slackwater.usecases.onward import Onward, Parcel
+from slackwater.usecases.ports import Documents
+from slackwater.usecases.stage import StageRecord
+
+REQUEST_TYPE: Final = "Converse"
+JOINS_AT_ONCE: Final = 45
+READ_AT_ONCE: Final = 100
+UPLOADS_AT_ONCE: Final = 8
+JOBS_A_BLOCK: Final = 1_000
+AGAIN_S: Final = 600.0  # a pool whose work message was lost gets another one
+
+
+class RoomOf(Protocol):
+    """How much a pool takes (adapters.ledger.pools.Room)."""
+
+    max_count: int
+    max_bytes: int
+
+
+class PoolsPort(Protocol):
+    """The ledger of pools (adapters.ledger.pools)."""
+
+    def get(self, pool: str) -> Pool | None: ...
+    def current(self, key: str, profile: str, *, deadline: datetime, next_check_at: datetime) -> Pool: ...
+    def open_next(self, key: str, profile: str, last: int, *, deadline: datetime, next_check_at: datetime) -> None: ...
+    def join(
+        self,
+        seen: Pool,
+        members: Sequence[tuple[Entry, Pooled]],
+        *,
+        deadline: datetime,
+        next_check_at: datetime,
+        room: Any,
+    ) -> frozenset[str] | None: ...
+    def members(self, pool: str) -> Iterator[Pooled]: ...
+    def shift(self, pool: str, old: str, new: str, *, next_check_at: datetime) -> bool: ...
+    def look_again(self, pool: str, at: datetime | None) -> None: ...
+
+
+class JobsPort(Protocol):
+    def get_many(self, jobs: Iterable[str]) -> dict[str, Entry]: ...
+
+
+class PoolIntake:
+    """Takes held jobs into the open pool of their kind."""
+
+    def __init__(
+        self,
+        *,
+        pools: PoolsPort,
+        documents: Documents,
+        clock: Clock,
+        room: RoomOf,
+        latest_start: Callable[[datetime], datetime],
+    ) -> None:
+        """`latest_start`: when a batch job for a deadline must begin at the latest, so that a rescue still holds it."""
+        self._pools = pools
+        self._documents = documents
+        self._clock = clock
+        self._room = room
+        self._latest_start = latest_start
+
+    def join(self, mine: Sequence[Mine], profile: Profile) -> frozenset[str]:
+        """Every job joins some pool of its profile (all of one profile here); a missing one was no longer held as it was seen."""
+        joined: set[str] = set()
+        name = mine[0].entry.profile
+        key = pool_key(name, profile)
+        left = list(mine)
+        while left:
+            deadline = min(m.entry.deadline for m in left)
+            check_at = min(self._latest_start(deadline), later(self._clock.now(), MAX_WAIT_S))
+            pool = self._pools.current(key, name, deadline=deadline, next_check_at=check_at)
+            some = self._that_fit(pool, left)
+            taken = self._join(pool, some) if some else None
+            if taken is None:
+                self._pools.open_next(key, name, pool.generation, deadline=deadline, next_check_at=check_at)
+                continue
+            joined |= taken
+            left = left[len(some) :]
+        return frozenset(joined)
+
+    def _that_fit(self, pool: Pool, left: Sequence[Mine]) -> list[Mine]:
+        if pool.state != "open":
+            return []
+        room, size = min(JOINS_AT_ONCE, self._room.max_count - pool.count), pool.bytes
+        some: list[Mine] = []
+        for mine in left[: max(0, room)]:
+            size += len(orjson.dumps(mine.asked.body))
+            if size > self._room.max_bytes and (some or pool.count):
+                break
+            some.append(mine)
+        return some
+
+    def _join(self, pool: Pool, some: Sequence[Mine]) -> frozenset[str] | None:
+        bodies = {m.entry.job: orjson.dumps(m.asked.body) for m in some}
+        with ThreadPoolExecutor(UPLOADS_AT_ONCE) as uploads:
+            list(uploads.map(lambda job: self._documents.put(body_key(pool.pool, job), bodies[job]), bodies))
+        members = [(m.entry, _pooled(pool.pool, m, len(bodies[m.entry.job]))) for m in some]
+        now = self._clock.now()
+        deadline = min(m.entry.deadline for m in some)
+        full = pool.count + len(some) >= self._room.max_count
+        look_at = now if full else min(self._latest_start(deadline), max(now, later(pool.opened_at, MAX_WAIT_S)))
+        return self._pools.join(pool, members, deadline=deadline, next_check_at=look_at, room=self._room)
+
+
+def due(pool: Pool, now: datetime, *, forecast: Forecast, drain_jobs_per_s: float) -> PoolStep:
+    """What an open pool needs now: `close` (then `stage_pool`), `release` (then `release_pool`) or another look."""
+    load = PoolLoad(pool.count, pool.bytes, pool.opened_at, pool.deadline if pool.count else None)
+    return pool_step(load, now, forecast=forecast, drain_s=pool.count / drain_jobs_per_s)
+
+
+class PoolKeeper:
+    """What becomes of a pool: called by tick and work, again and again without harm."""
+
+    def __init__(self, *, pools: PoolsPort, jobs: JobsPort, documents: Documents, onward: Onward, clock: Clock) -> None:
+        self._pools = pools
+        self._jobs = jobs
+        self._documents = documents
+        self._onward = onward
+        self._clock = clock
+
+    def close_pool(self, pool: str) -> bool:
+        """It takes no more jobs and will be staged; False if it is released or staged."""
+        return self._pools.shift(pool, "open", "closed", next_check_at=later(self._clock.now(), AGAIN_S))
+
+    def stage_pool(self, pool: str) -> Iterator[StageRecord]:
+        """The records of a closed pool, all that ever joined, in a fixed order: staging it again makes the same shard.
+
+        Call `staged` when the shard is in the ledger. Raises LookupError for a pool that is not closed.
+        """
+        if not self.close_pool(pool):
+            raise LookupError(f"pool {pool} is not closed")
+        for member in self._pools.members(pool):
+            message = orjson.loads(self._documents.get(member.key))
+            yield StageRecord(
+                run=member.run_id,
+                block=member.block,
+                line=member.ordinal,
+                id=member.id,
+                job=member.job,
+                request=message["request"],
+                first_line=member.ordinal - member.ordinal % JOBS_A_BLOCK,
+                deadline_at=member.deadline,
+                tags=message.get("tags"),
+            )
+
+    def deadline(self, pool: str) -> datetime:
+        """The latest deadline of its jobs. Raises LookupError for a pool without any."""
+        latest = max((member.deadline for member in self._pools.members(pool)), default=None)
+        if latest is None:
+            raise LookupError(f"pool {pool} has no jobs")
+        return latest
+
+    def staged(self, pool: str) -> None:
+        """Its jobs are in a shard: the tick has no more business with it."""
+        if self._pools.shift(pool, "closed", "staged", next_check_at=self._clock.now()):
+            self._pools.look_again(pool, None)
+
+    def release_pool(self, pool: str) -> int:
+        """Sends every job that still waits in it back to the job queue for the on-demand lane; how many. 0 for a closed pool."""
+        if not self._pools.shift(pool, "open", "released", next_check_at=later(self._clock.now(), AGAIN_S)):
+            return 0
+        sent = self._send_on(pool, self._pools.members(pool))
+        self._pools.look_again(pool, None)
+        return sent
+
+    def rescue_jobs(self, pool: str, rows: Iterable[Mapping[str, Any]]) -> int:
+        """The same for the jobs that a pool's shard brought no answer for (`rows` of its index); how many were still waiting."""
+        missing = {str(row["job"]) for row in rows}
+        return self._send_on(pool, (member for member in self._pools.members(pool) if member.job in missing))
+
+    def _send_on(self, pool: str, members: Iterable[Pooled]) -> int:
+        sent = 0
+        left = iter(members)
+        while some := list(islice(left, READ_AT_ONCE)):
+            entries = self._jobs.get_many(member.job for member in some)
+            parcels = [
+                Parcel(entries[m.job], m.first_sent_at, body_key=m.key, lane=Lane.ON_DEMAND)
+                for m in some
+                if m.job in entries and _waits_in(entries[m.job], pool)
+            ]
+            self._onward.release(parcels)
+            sent += len(parcels)
+        return sent
+
+
+def pool_key(name: str, profile: Profile) -> str:
+    """What the jobs of a pool share: `model|request type|residency|profile`."""
+    residency = profile.residency if isinstance(profile.residency, str) else ",".join(profile.residency)
+    return f"{profile.model}|{REQUEST_TYPE}|{residency}|{name}"
+
+
+def body_key(pool: str, job: str) -> str:
+    """Where a pooled job's message lies in the home bucket."""
+    return f"v1/pools/{pool}/{job}.json"
+
+
+def _waits_in(entry: Entry, pool: str) -> bool:
+    return entry.state is JobState.WAITING and entry.pool == pool
+
+
+def _pooled(pool: str, mine: Mine, size: int) -> Pooled:
+    entry = mine.entry
+    return Pooled(
+        job=entry.job,
+        run_id=entry.run_id,
+        block=entry.block,
+        ordinal=entry.ordinal,
+        id=entry.id,
+        key=body_key(pool, entry.job),
+        deadline=entry.deadline,
+        bytes=size,
+        first_sent_at=mine.asked.first_sent_at,
+        hop=entry.hop,
+    )
