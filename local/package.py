@@ -18,7 +18,7 @@ Upload = Callable[[bytes], str]  # takes a zip file, answers its s3:// URI
 Template = dict[str, Any]
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML ships no types
     """YAML with CloudFormation's short tags: `!Ref X` is {Ref: X}, `!GetAtt A.B` is {Fn::GetAtt: [A, B]}."""
 
 
