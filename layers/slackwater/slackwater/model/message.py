@@ -16,6 +16,8 @@ from slackwater.model.errors import BadInput, SlackwaterError
 from slackwater.model.job import Lane
 
 MAX_ID_CHARS: Final = 512
+MAX_PROFILE_CHARS: Final = 128
+MAX_DEADLINE_CHARS: Final = 64
 
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
 Tags = Annotated[
@@ -35,8 +37,8 @@ class JobMessage(_Checked):
 
     v: Literal[1] = 1
     job_id: Id | None = None
-    profile: Annotated[str, Field(min_length=1, max_length=128)] | None = None
-    deadline: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    profile: Annotated[str, Field(min_length=1, max_length=MAX_PROFILE_CHARS)] | None = None
+    deadline: Annotated[str, Field(min_length=1, max_length=MAX_DEADLINE_CHARS)] | None = None
     run_id: Id | None = None
     request: dict[str, Any]
     lane: Annotated[Lane, Field(strict=False)] | None = None
@@ -51,7 +53,7 @@ class CloseRun(_Checked):
     v: Literal[1] = 1
     close_run: Id
     expected: Annotated[int, Field(ge=0)] | None = None
-    profile: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    profile: Annotated[str, Field(min_length=1, max_length=MAX_PROFILE_CHARS)] | None = None
 
 
 class Envelope(_Checked):
@@ -115,12 +117,17 @@ def parse_body(body: str | bytes) -> JobMessage | CloseRun | Envelope:
 
 def job_message(found: dict[str, Any]) -> JobMessage:
     """The job message in a JSON object, its request checked. Raises BadMessage."""
-    message = _validated(JobMessage, found)
+    message = job_frame(found)
     try:
         converse.check(message.request, "/request")
     except BadInput as exc:
         raise BadMessage(exc.message, exc.pointer, _known(found)) from None
     return message
+
+
+def job_frame(found: dict[str, Any]) -> JobMessage:
+    """The job message in a JSON object, its request not looked at. Raises BadMessage."""
+    return _validated(JobMessage, found)
 
 
 _M = TypeVar("_M", bound=_Checked)

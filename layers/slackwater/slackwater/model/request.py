@@ -38,6 +38,9 @@ CONVERSATION: Final = frozenset({MULTI_TURN})
 
 MAX_INT: Final = 2**31 - 1  # `integer` of the service model is 32 bits wide
 
+Outline = tuple[frozenset[str], int, int | None]
+"""Traits, UTF-8 bytes of text, `maxTokens` (None: not said) of a plain request. A bare tuple: it is made for every line of a file."""
+
 _PLAIN_MEMBERS: Final = frozenset({"messages", "system", "inferenceConfig"})
 _MEDIA_BLOCKS: Final = frozenset({"image", "document", "video", "audio"})
 
@@ -224,12 +227,12 @@ def check(request: Any, at: str = "") -> None:
 
 
 def inspect(request: Any, at: str = "") -> frozenset[str]:
-    """`check`, and the request's traits (see `shape`) in one pass over the common case. Raises BadInput."""
-    traits = plain_traits(request)
-    if traits is None:
-        check_slowly(request, at)
-        traits = shape(request)
-    return traits
+    """`check`, and the request's traits (see `shape`). Raises BadInput."""
+    outline = plain_outline(request)
+    if outline is not None:
+        return outline[0]
+    check_slowly(request, at)
+    return shape(request)
 
 
 def check_slowly(request: Any, at: str = "") -> None:
@@ -239,16 +242,17 @@ def check_slowly(request: Any, at: str = "") -> None:
         fail("the first message must be the user's", f"{at}/messages/0/role")
 
 
-def plain_traits(request: Any) -> frozenset[str] | None:
-    """The traits of a request that is surely valid (text messages, text system, the two common settings); None: look closer.
+def plain_outline(request: Any) -> Outline | None:
+    """The outline of a request that is surely valid (text messages, text system, the usual settings); None: look closer.
 
-    Accepts a part of what `check_slowly` accepts, at a tenth of its price.
+    Accepts a part of what `check_slowly` accepts, at a tenth of its price. Written out flat, since it runs for every line of a file.
     """
     if type(request) is not dict or not request.keys() <= _PLAIN_MEMBERS:
         return None
     messages = request.get("messages")
     if type(messages) is not list or not messages:
         return None
+    size = 0
     for message in messages:
         if type(message) is not dict or len(message) != 2:
             return None
@@ -256,39 +260,55 @@ def plain_traits(request: Any) -> frozenset[str] | None:
         if type(content) is not list or not content:
             return None
         for block in content:
-            if type(block) is not dict or len(block) != 1 or type(block.get("text")) is not str:
+            if type(block) is not dict or len(block) != 1:
                 return None
+            words = block.get("text")
+            if type(words) is not str:
+                return None
+            size += len(words) if words.isascii() else len(words.encode())  # isascii only reads a flag
         role = message.get("role")
         if role != "user" and (role != "assistant" or message is messages[0]):
             return None
-    if len(request) > 1 and not _plain_settings(request):
-        return None
-    return PLAIN if len(messages) == 1 else CONVERSATION
+    limit = None
+    left = len(request) - 1
+    if "inferenceConfig" in request:
+        left -= 1
+        config = request["inferenceConfig"]
+        if type(config) is not dict:
+            return None
+        unknown = len(config)
+        if "maxTokens" in config:
+            unknown -= 1
+            limit = config["maxTokens"]
+            if type(limit) is not int or not 1 <= limit <= MAX_INT:
+                return None
+        if "temperature" in config:
+            unknown -= 1
+            value = config["temperature"]
+            if (type(value) is not float and type(value) is not int) or not 0 <= value <= 1:
+                return None
+        if unknown:
+            return None
+    if left:
+        system_size = _plain_system_bytes(request["system"])
+        if system_size is None:
+            return None
+        size += system_size
+    return PLAIN if len(messages) == 1 else CONVERSATION, size, limit
 
 
-def _plain_settings(request: dict[str, Any]) -> bool:
-    config = request.get("inferenceConfig")
-    if config is None:
-        if "inferenceConfig" in request:
-            return False
-    elif type(config) is not dict:
-        return False
-    else:
-        for name, value in config.items():
-            if name == "maxTokens":
-                if type(value) is not int or not 1 <= value <= MAX_INT:
-                    return False
-            elif name != "temperature" or (type(value) is not float and type(value) is not int) or not 0 <= value <= 1:
-                return False
-    system = request.get("system")
-    if system is None:
-        return "system" not in request
+def _plain_system_bytes(system: Any) -> int | None:
     if type(system) is not list:
-        return False
+        return None
+    size = 0
     for block in system:
-        if type(block) is not dict or len(block) != 1 or type(block.get("text")) is not str or not block["text"]:
-            return False
-    return True
+        if type(block) is not dict or len(block) != 1:
+            return None
+        words = block.get("text")
+        if type(words) is not str or not words:
+            return None
+        size += len(words) if words.isascii() else len(words.encode())
+    return size
 
 
 def shape(request: dict[str, Any]) -> frozenset[str]:

@@ -23,11 +23,26 @@ class Cutter:
     _bytes: int = field(default=0, init=False)
     _end: int = field(default=0, init=False)  # the first line number that cannot belong to the block any more
 
+    @property
+    def room(self) -> int:
+        """How many more lines the open block takes, if their bytes and numbers allow."""
+        return self.max_lines - self._lines
+
+    def fits(self, lines: int, size_bytes: int, last_line: int) -> bool:
+        """Whether so many lines, together so large, surely go into the open block, whatever they are like one by one."""
+        return (
+            self._lines + lines <= self.max_lines and self._bytes + size_bytes <= self.max_bytes and last_line < self._end
+        )
+
+    def count(self, lines: int, size_bytes: int) -> None:
+        """Counts lines that fitted."""
+        self._lines += lines
+        self._bytes += size_bytes
+
     def starts_block(self, line: int, size_bytes: int) -> bool:
         """Whether line number `line` of `size_bytes` opens a new block; counts it to its block."""
-        self._bytes += size_bytes
-        if self._lines < self.max_lines and self._bytes <= self.max_bytes and line < self._end:
-            self._lines += 1
+        if self.fits(1, size_bytes, line):
+            self.count(1, size_bytes)
             return False
         self._lines = 1
         self._bytes = size_bytes

@@ -11,14 +11,20 @@ from typing import Any, Final
 import orjson
 
 from slackwater.model.checks import fail, flag, free_object, number, shortened, step, text, whole
-from slackwater.model.dialects.row import Row, checked_id, checked_model
+from slackwater.model.dialects.row import MAX_MODEL_CHARS, Row, Usual, checked_id, checked_model
 from slackwater.model.errors import BadInput
-from slackwater.model.request import MAX_INT, inspect
+from slackwater.model.message import MAX_ID_CHARS
+from slackwater.model.request import MAX_INT, inspect, plain_outline
 
 ID_FIELD: Final = "custom_id"
 URL: Final = "/v1/chat/completions"
 
 _DATA_URI: Final = r"data:image/(png|jpeg|jpg|gif|webp);base64,([A-Za-z0-9+/]+={0,2})"
+_USUAL_SETTINGS: Final = (
+    ("max_tokens", "maxTokens"),
+    ("max_completion_tokens", "maxTokens"),
+    ("temperature", "temperature"),
+)
 _LINE_MEMBERS: Final = frozenset({"custom_id", "method", "url", "body"})
 _REMEDIES: Final = {
     "user": "Converse has no such field: write it under `metadata`",
@@ -32,6 +38,60 @@ _REMEDIES: Final = {
 def is_telltale(found: dict[str, Any]) -> bool:
     """Whether only this dialect writes such a line."""
     return "custom_id" in found and ("body" in found or "url" in found or "method" in found)
+
+
+def usual(found: Any) -> Usual | None:
+    """What `read` would say of a line of the usual kind (texts, a limit, a temperature); None: ask `read`."""
+    if type(found) is not dict or len(found) != 4 or found.get("method") != "POST" or found.get("url") != URL:
+        return None
+    caller_id, body = found.get("custom_id"), found.get("body")
+    if type(caller_id) is not str or not 0 < len(caller_id) <= MAX_ID_CHARS or type(body) is not dict:
+        return None
+    left = len(body) - 1
+    config = {}
+    for name, wanted in _USUAL_SETTINGS:
+        if name in body:
+            if wanted in config:
+                return None
+            left -= 1
+            config[wanted] = body[name]
+    model = body.get("model")
+    if model is not None:
+        left -= 1
+        if type(model) is not str or not 0 < len(model) <= MAX_MODEL_CHARS:
+            return None
+    request = None if left else _usual_request(body.get("messages"))
+    if request is None:
+        return None
+    if config:
+        request["inferenceConfig"] = config
+    outline = plain_outline(request)
+    return None if outline is None else (caller_id, request, outline, None if model is None else (model, None, None, None))
+
+
+def _usual_request(messages: Any) -> dict[str, Any] | None:
+    """Messages of text that take turns, system messages first."""
+    if type(messages) is not list:
+        return None
+    system: list[Any] = []
+    turns: list[Any] = []
+    last = None
+    for message in messages:
+        if type(message) is not dict or len(message) != 2:
+            return None
+        role, content = message.get("role"), message.get("content")
+        if type(content) is not str or not content:
+            return None
+        if role == "user" or role == "assistant":
+            if role == last:
+                return None
+            turns.append({"role": role, "content": [{"text": content}]})
+            last = role
+        elif (role == "system" or role == "developer") and last is None:
+            system.append({"text": content})
+        else:
+            return None
+    return {"messages": turns, "system": system} if system else {"messages": turns}
 
 
 def read(found: dict[str, Any]) -> Row:
@@ -52,7 +112,7 @@ def read(found: dict[str, Any]) -> Row:
     model = checked_model(body["model"], "/body/model") if body.get("model") is not None else None
     request = _request(body)
     try:
-        return Row(caller_id, request, inspect(request), model)
+        return Row(caller_id, request, inspect(request), (model, None, None, None))
     except BadInput as exc:  # a limit of Converse that OpenAI does not have; its pointer is Converse's
         raise BadInput(f"cannot be carried over to Converse: {exc.pointer} {exc.message}", "/body") from None
 

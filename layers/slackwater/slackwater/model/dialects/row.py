@@ -1,25 +1,32 @@
 """What a dialect makes of one line."""
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from slackwater.model.checks import fail
 from slackwater.model.job import Lane
 from slackwater.model.message import MAX_ID_CHARS
+from slackwater.model.request import Outline
+
+MAX_MODEL_CHARS: Final = 2048  # Converse: modelId
+
+
+Label = tuple[str | None, str | None, str | None, Lane | None]
+"""Model, profile, deadline (as written), lane: what a line says beside id, request and tags. Few lines of a file differ in it, so that
+a reader can keep what follows from it."""
+
+NO_LABEL: Final[Label] = (None, None, None, None)
+
+Usual = tuple[str | None, dict[str, Any], Outline, Label | None]
+"""Id, request, its outline, label (None: NO_LABEL) of a line of the usual kind. Bare tuples: one is made for every line of a file."""
 
 
 class Row(NamedTuple):
-    """A line whose request was checked. None: the line does not say, the file's default applies.
-
-    A NamedTuple because a survey makes millions: a frozen dataclass takes four times as long.
-    """
+    """A line whose request was checked. None: the line does not say, the file's default applies."""
 
     id: str | None
     request: dict[str, Any]
     traits: frozenset[str]
-    model: str | None = None
-    profile: str | None = None
-    deadline: str | None = None  # as written: resolved from the file's LastModified
-    lane: Lane | None = None
+    label: Label = NO_LABEL
     tags: dict[str, str] | None = None
 
 
@@ -34,6 +41,6 @@ def checked_id(value: Any, at: str) -> str:
 
 def checked_model(value: Any, at: str) -> str:
     """A line's model name. Raises BadInput."""
-    if type(value) is not str or not 0 < len(value) <= 2048:
+    if type(value) is not str or not 0 < len(value) <= MAX_MODEL_CHARS:
         fail("must be the name of a model or a profile", at)
     return str(value)

@@ -3,13 +3,12 @@
 from typing import Any, Final
 
 from slackwater.model.checks import fail
-from slackwater.model.dialects.row import Row
-from slackwater.model.message import MAX_ID_CHARS, job_message
-from slackwater.model.request import inspect
+from slackwater.model.dialects.row import Row, Usual
+from slackwater.model.message import MAX_DEADLINE_CHARS, MAX_ID_CHARS, MAX_PROFILE_CHARS, job_frame
+from slackwater.model.request import inspect, plain_outline
 
 ID_FIELD: Final = "job_id"
 
-_COMMON: Final = frozenset({"v", "job_id", "request"})
 _FOR_QUEUES: Final = {
     "run_id": "the jobs of a file are one run: take it out",
     "reply_to": "the results of a file are delivered together: take it out",
@@ -22,23 +21,38 @@ def is_telltale(found: dict[str, Any]) -> bool:
     return "request" in found
 
 
+def usual(found: Any) -> Usual | None:
+    """What `read` would say of a line of the usual kind, without pydantic; None: ask `read`."""
+    if type(found) is not dict:
+        return None
+    outline = plain_outline(found.get("request"))
+    if outline is None or found.get("v", 1) != 1:
+        return None
+    left = len(found) - 1 - ("v" in found)
+    job_id = found.get("job_id")
+    if job_id is not None:
+        left -= 1
+        if type(job_id) is not str or not 0 < len(job_id) <= MAX_ID_CHARS:
+            return None
+    if not left:
+        return job_id, found["request"], outline, None
+    profile, deadline = found.get("profile"), found.get("deadline")
+    if profile is not None:
+        left -= 1
+        if type(profile) is not str or not 0 < len(profile) <= MAX_PROFILE_CHARS:
+            return None
+    if deadline is not None:
+        left -= 1
+        if type(deadline) is not str or not 0 < len(deadline) <= MAX_DEADLINE_CHARS:
+            return None
+    return None if left else (job_id, found["request"], outline, (None, profile, deadline, None))
+
+
 def read(found: dict[str, Any]) -> Row:
     """The job of one line. Raises BadInput with the pointer into the line."""
-    if found.keys() <= _COMMON and found.get("v", 1) == 1 and "request" in found:  # the usual line, without pydantic
-        job_id = found.get("job_id")
-        request = found["request"]
-        if type(job_id) is str and 0 < len(job_id) <= MAX_ID_CHARS and type(request) is dict:
-            return Row(job_id, request, inspect(request, "/request"))
     for name, remedy in _FOR_QUEUES.items():
         if found.get(name) is not None:
             fail(f"`{name}` does not belong in a file: {remedy}", f"/{name}")
-    message = job_message(found)
-    return Row(
-        message.job_id,
-        message.request,
-        inspect(message.request, "/request"),
-        profile=message.profile,
-        deadline=message.deadline,
-        lane=message.lane,
-        tags=message.tags or None,
-    )
+    message = job_frame(found)
+    label = (None, message.profile, message.deadline, message.lane)
+    return Row(message.job_id, message.request, inspect(message.request, "/request"), label, message.tags or None)

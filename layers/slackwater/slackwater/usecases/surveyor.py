@@ -1,0 +1,361 @@
+"""The machine inside a survey: lines in, rows and refusals by block out. `usecases.survey` is its door."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+import orjson
+
+from slackwater.model import deadline, result
+from slackwater.model.checks import fail
+from slackwater.model.clock import iso
+from slackwater.model.dialects import RECOGNISE_FROM, Dialect, recognise
+from slackwater.model.dialects.row import NO_LABEL, Label, Row, Usual
+from slackwater.model.errors import BadInput
+from slackwater.model.ids import block_name
+from slackwater.model.input_row import default_id
+from slackwater.model.job import Lane
+from slackwater.model.lines import MAX_LINE_BYTES, TooLong
+from slackwater.policy.blocks import Cutter
+from slackwater.policy.classes import Classes, Load
+from slackwater.policy.seen_ids import SeenIds
+from slackwater.policy.tokens import input_tokens, max_output_tokens, of_text
+from slackwater.usecases.file_options import FileOptions
+from slackwater.usecases.overlap import Overlap
+
+REFUSED: Final = "refused"
+DUPLICATE_ID: Final = "duplicate_id"
+
+RECORD_BYTES: Final = 16
+"""A batch record's frame is at most so much longer than an input row's."""
+RECOGNISE_BYTES: Final = 8 * 1024 * 1024
+"""So much is held back at most until the dialect is known."""
+MAX_LABELS: Final = 10_000
+MAX_EXPECTED_IDS: Final = 2_000_000
+
+
+class BlockSink(Protocol):
+    """Where blocks go. Called from several threads; writing the same again must be harmless."""
+
+    def put_input(self, block: str, rows: bytes) -> None: ...
+    def put_refused(self, block: str, rows: bytes) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A contiguous piece of the input. Blank lines are in its numbers, not in its counts; `bytes` are of the input."""
+
+    block: str
+    first_line: int
+    last_line: int
+    accepted: int
+    refused: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What follows from a label, and where such jobs count in the open block (by traits)."""
+
+    fields: dict[str, Any]  # of the row
+    profile: str
+    deadline: datetime | None
+    lane: Lane | None
+    max_tokens: int
+    other_model: bool
+    loads: dict[frozenset[str], Load] = field(default_factory=dict)
+
+
+class Surveyor:
+    """The state of one survey: `take` all lines, then `finish`. One instance, one file."""
+
+    def __init__(
+        self,
+        writes: Overlap,
+        sink: BlockSink,
+        run_id: str,
+        options: FileOptions,
+        profiles: Mapping[str, int],
+        size_bytes: int,
+        now: datetime,
+    ) -> None:
+        self._writes, self._sink = writes, sink
+        self._run_id, self._options, self._profiles = run_id, options, profiles
+        self._size_bytes = size_bytes
+        self._now = now
+        self.dialect: Dialect | None = None
+        self.lines = 0  # not counting blank ones
+        self.blocks: list[Block] = []
+        self.classes = Classes(options.profile)
+        self._held: list[bytes | TooLong] = []  # lines whose dialect is not known yet
+        self._held_bytes = 0
+        self._held_objects: list[dict[str, Any]] = []
+        self._number = 0  # of the last line taken
+        self._seen = SeenIds()
+        self._labels: dict[Label, _Said] = {}
+        self._nothing_said = self._say(NO_LABEL)
+        self._other_models = self._first_other_model = 0
+        self._cutter = Cutter()
+        self._open_block(0)
+
+    # ------------------------------------------------------------------ lines
+
+    def take(self, batch: Sequence[bytes | TooLong]) -> None:
+        """The next lines, in order."""
+        if self.dialect is not None:
+            self._take(batch)
+            return
+        for raw in batch:  # until the dialect is known
+            self._held.append(raw)
+            self._held_bytes += len(raw) + 1
+            if len(self._held_objects) < RECOGNISE_FROM:
+                found = _object(raw)
+                if found is not None:
+                    self._held_objects.append(found)
+        if len(self._held_objects) == RECOGNISE_FROM or self._held_bytes >= RECOGNISE_BYTES:
+            self._release()
+
+    def finish(self) -> None:
+        """Writes what is left."""
+        self._release()
+        self._close_block()
+
+    def warnings(self) -> tuple[str, ...]:
+        """What the receipt should say once."""
+        if not self._other_models:
+            return ()
+        return (
+            f"the model named in {self._other_models:,} lines (first in line {self._first_other_model}) is no profile of this "
+            f"stack: the profile `{self._options.profile}` decided instead",
+        )
+
+    def _release(self) -> None:
+        if self._held_objects:
+            self.dialect = recognise(self._held_objects)
+            average = self._held_bytes // len(self._held)
+            self._seen = SeenIds(min(MAX_EXPECTED_IDS, self._size_bytes // max(1, average)))
+        held, self._held, self._held_bytes, self._held_objects = self._held, [], 0, []
+        self._take(held)
+
+    def _take(self, batch: Sequence[bytes | TooLong]) -> None:
+        """Piece by piece: lines that surely lie in the open block go at once, one that may open a block goes by itself."""
+        place = 0
+        while place < len(batch):
+            piece = batch[place : place + self._cutter.room]
+            if piece and self._cutter.fits(len(piece), sum(map(len, piece)) + len(piece), self._number + len(piece)):
+                self._cutter.count(*self._check(piece))
+                place += len(piece)
+                continue
+            raw = batch[place]
+            place += 1
+            if _is_blank(raw):
+                self._number += 1
+                continue
+            if self._cutter.starts_block(self._number + 1, len(raw) + 1):
+                self._close_block()
+                self._open_block(self._number + 1)
+            self._check((raw,))
+
+    def _check(self, lines: Sequence[bytes | TooLong]) -> tuple[int, int]:
+        """Lines of the open block, each to its rows or refusals; how many are not blank, and their bytes.
+
+        This is where a survey spends its time: written flat, with bound methods, for the usual kind of line.
+        """
+        loads, dumps, newline = orjson.loads, orjson.dumps, orjson.OPT_APPEND_NEWLINE
+        usual = _nothing_is_usual if self.dialect is None else self.dialect.usual
+        first_line_of, append, labels = self._seen.first_line, self._rows.append, self._labels
+        number = self._number
+        blank = blank_bytes = 0
+        for raw in lines:
+            number += 1
+            try:
+                found = loads(raw)  # type: ignore[arg-type]  # a TooLong is refused like a broken line
+            except orjson.JSONDecodeError:
+                if _is_blank(raw):
+                    blank += 1
+                    blank_bytes += len(raw) + 1
+                else:
+                    self._refuse(number, None, BadInput(_what_is_wrong(raw)))
+                continue
+            known = usual(found)
+            if known is None:
+                self._read(number, found)
+                continue
+            id_, request, (traits, text_bytes, limit), label = known
+            if label is None:
+                says = self._nothing_said
+            else:
+                try:
+                    says = labels.get(label) or self._say(label)
+                except BadInput as exc:
+                    self._refuse(number, id_, exc)
+                    continue
+            if id_ is None:
+                id_ = default_id(number)
+            first_line = first_line_of(id_, number)
+            if first_line is not None:
+                self._refuse_repeated(number, id_, first_line)
+                continue
+            row = {"line": number, "id": id_, "request": request}
+            if says.fields:
+                row.update(says.fields)
+            if says.other_model:
+                self._count_other_model(number)
+            written = dumps(row, option=newline)
+            append(written)
+            load = says.loads.get(traits) or self._load(says, traits)
+            load.jobs += 1
+            load.bytes += len(written) + RECORD_BYTES
+            load.input_tokens += of_text(text_bytes, len(request["messages"]))
+            load.max_output_tokens += says.max_tokens if limit is None else limit
+        self._number = number
+        counted, size = len(lines) - blank, sum(map(len, lines)) + len(lines) - blank_bytes
+        self.lines += counted
+        self._block_bytes += size
+        return counted, size
+
+    def _read(self, number: int, found: Any) -> None:
+        """A line that is not of the usual kind."""
+        if type(found) is not dict or self.dialect is None:
+            self._refuse(number, None, BadInput("the line is JSON, but no object"))
+            return
+        id_ = self.dialect.caller_id(found)
+        try:
+            row = self.dialect.read(found)
+            says = self._labels.get(row.label) or self._say(row.label)
+        except BadInput as exc:
+            self._refuse(number, id_, exc)
+            return
+        id_ = default_id(number) if row.id is None else row.id
+        first_line = self._seen.first_line(id_, number)
+        if first_line is not None:
+            self._refuse_repeated(number, id_, first_line)
+            return
+        line = {"line": number, "id": id_, "request": row.request, **says.fields}
+        if row.tags:
+            line["tags"] = row.tags
+        if says.other_model:
+            self._count_other_model(number)
+        written = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+        self._rows.append(written)
+        load = says.loads.get(row.traits) or self._load(says, row.traits)
+        load.jobs += 1
+        load.bytes += len(written) + RECORD_BYTES
+        load.input_tokens += input_tokens(row.request)
+        load.max_output_tokens += max_output_tokens(row.request, says.max_tokens)
+
+    def _count_other_model(self, number: int) -> None:
+        self._other_models += 1
+        self._first_other_model = self._first_other_model or number
+
+    def _say(self, label: Label) -> _Said:
+        """What follows from a label. Raises BadInput."""
+        model, profile, deadline_text, lane = label
+        own = self._options.profile
+        if profile is not None and profile not in self._profiles:
+            fail(f"there is no such profile: name one of {', '.join(sorted(self._profiles))}", "/profile")
+        moment = None if deadline_text is None else _resolved(deadline_text, self._options.sent_at)
+        is_profile = model is not None and model in self._profiles
+        profile = (model if is_profile else profile) or own
+        lane = lane or self._options.lane
+        fields: dict[str, Any] = {} if profile == own else {"profile": profile}
+        if moment is not None:
+            fields["deadline"] = iso(moment)
+        if lane is not None:
+            fields["lane"] = lane
+        said = _Said(fields, profile, moment, lane, self._profiles[profile], model is not None and not is_profile)
+        if len(self._labels) >= MAX_LABELS:
+            self._labels.clear()
+        self._labels[label] = said
+        return said
+
+    # ------------------------------------------------------------------ classes and blocks
+
+    def _load(self, says: _Said, traits: frozenset[str]) -> Load:
+        """Where jobs of this block with this label and these traits count."""
+        classes = self.classes
+        load = classes.load(self._block, classes.key(says.profile, says.deadline, says.lane, traits), says.deadline)
+        if classes.coarsen():
+            self._forget_loads()
+            load = classes.load(self._block, classes.key(says.profile, says.deadline, says.lane, traits), says.deadline)
+        says.loads[traits] = load
+        self._counting.append(says)
+        return load
+
+    def _forget_loads(self) -> None:
+        for says in self._counting:
+            says.loads.clear()
+        self._counting.clear()
+
+    def _open_block(self, first_line: int) -> None:
+        self._block = block_name(len(self.blocks))
+        self._first_line = first_line
+        self._block_bytes = 0
+        self._rows: list[bytes] = []
+        self._refused: list[bytes] = []
+        self._counting: list[_Said] = []
+
+    def _close_block(self) -> None:
+        if not self._first_line:
+            return
+        self._forget_loads()
+        for rows, put in ((self._rows, self._sink.put_input), (self._refused, self._sink.put_refused)):
+            if rows:
+                body = b"".join(rows)
+                self._writes.submit(len(body), put, self._block, body)
+        counts = len(self._rows), len(self._refused)
+        self.blocks.append(Block(self._block, self._first_line, self._number, *counts, self._block_bytes))
+
+    # ------------------------------------------------------------------ refusals
+
+    def _refuse(self, number: int, caller_id: str | None, why: BadInput, code: str = REFUSED, **more: Any) -> None:
+        row = result.refused(
+            self._run_id,
+            number,
+            caller_id,
+            code=code,
+            message=why.message,
+            pointer=why.pointer or None,
+            at=self._now,
+            **more,
+        )
+        self._refused.append(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+
+    def _refuse_repeated(self, number: int, id_: str, first_line: int) -> None:
+        why = BadInput(f"line {first_line} has this id already: ids are unique in a file")
+        self._refuse(number, id_, why, DUPLICATE_ID, first_line=first_line)
+
+
+def _nothing_is_usual(_: Any) -> Usual | None:
+    """While the dialect is not known there are no objects."""
+    return None
+
+
+def _resolved(text: str, sent_at: datetime) -> datetime:
+    try:
+        return deadline.resolve(text, sent_at)
+    except BadInput as exc:
+        raise BadInput(exc.message, "/deadline") from None
+
+
+def _is_blank(raw: bytes | TooLong) -> bool:
+    return not isinstance(raw, TooLong) and not raw.strip()
+
+
+def _object(raw: bytes | TooLong) -> dict[str, Any] | None:
+    try:
+        found = orjson.loads(raw)  # type: ignore[arg-type]  # a TooLong is no JSON
+    except orjson.JSONDecodeError:
+        return None
+    return found if type(found) is dict else None
+
+
+def _what_is_wrong(raw: bytes | TooLong) -> str:
+    if isinstance(raw, TooLong):
+        return f"the line has {len(raw):,} bytes: at most {MAX_LINE_BYTES:,}"
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return "the line is not valid UTF-8"
+    return "the line is no valid JSON"
