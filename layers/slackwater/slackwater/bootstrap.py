@@ -11,9 +11,11 @@ from botocore.config import Config
 from slackwater.adapters.bedrock_runtime import BedrockRuntime
 from slackwater.adapters.ledger.health import RouteHealth
 from slackwater.adapters.ledger.runs import Runs
+from slackwater.adapters.ledger.shards import ShardLedger
 from slackwater.adapters.ledger.table import Table
 from slackwater.adapters.profiles import ProfileStore
 from slackwater.adapters.queues import Queue
+from slackwater.adapters.shard_files import ShardFiles
 from slackwater.adapters.store import Store
 from slackwater.adapters.workflow import Events, RunWorkflow
 from slackwater.model.clock import ScaledClock
@@ -26,8 +28,12 @@ from slackwater.usecases.announce import Announce
 from slackwater.usecases.dispatch import Dispatch
 from slackwater.usecases.engine import Engine
 from slackwater.usecases.parts import Parts
+from slackwater.usecases.place import Place
+from slackwater.usecases.plan import Plan
+from slackwater.usecases.plan import Stack as PlanStack
 from slackwater.usecases.routing import CallsOfFileRun, Routing
 from slackwater.usecases.settle import Settle
+from slackwater.usecases.stage import Stage
 from slackwater.usecases.survey_file import SurveyFile
 from slackwater.usecases.wait import Wait
 
@@ -102,6 +108,25 @@ class Kit:
         return Settle(runs=self.runs, packs=self.queue(self.settings.pack_queue_url), workflow=self.workflow)
 
     @cached_property
+    def regional(self) -> dict[str, Store]:
+        """The batch buckets, each by a client of its own region."""
+        return {
+            region: Store(self.client("s3", region), bucket) for region, bucket in self.settings.batch_buckets.items()
+        }
+
+    @cached_property
+    def shards(self) -> ShardLedger:
+        return ShardLedger(self.table, self.clock, retain_days=self.settings.retain_days)
+
+    @cached_property
+    def shard_files(self) -> ShardFiles:
+        return ShardFiles(self.store, self.regional)
+
+    @cached_property
+    def stage(self) -> Stage:
+        return Stage(shards=self.shards, files=self.shard_files, clock=self.clock)
+
+    @cached_property
     def engine(self) -> Engine:
         return Engine(
             caller=BedrockRuntime(self._session, connections=self.settings.concurrency),
@@ -121,6 +146,29 @@ def admit(settings: Settings) -> Admit:
 def survey_file(settings: Settings) -> SurveyFile:
     kit = Kit(settings)
     return SurveyFile(documents=kit.store, runs=kit.runs, profiles=kit.profiles, events=kit.events, clock=kit.clock)
+
+
+def plan(settings: Settings) -> Plan:
+    kit = Kit(settings)
+    stack = PlanStack(
+        batch_regions=tuple(settings.batch_buckets),
+        batch_enabled=settings.batch_enabled,
+        drain_jobs_per_s=settings.drain_jobs_per_s,
+    )
+    return Plan(
+        documents=kit.store,
+        runs=kit.runs,
+        profiles=kit.profiles,
+        prices=kit.prices,
+        capability=kit.capability,
+        stack=stack,
+        clock=kit.clock,
+    )
+
+
+def place(settings: Settings) -> Place:
+    kit = Kit(settings)
+    return Place(documents=kit.store, runs=kit.runs, stage=kit.stage, settle=kit.settle, clock=kit.clock)
 
 
 def wait(settings: Settings) -> Wait:

@@ -1,6 +1,6 @@
 """A shard's files and its entry in the ledger: from here on the tick knows of it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from tempfile import SpooledTemporaryFile
@@ -72,11 +72,13 @@ class Stage:
         min_records: int = MIN_RECORDS,
         max_records: int = MAX_RECORDS,
         max_bytes: int = MAX_BYTES,
+        entering: Callable[[str], None] | None = None,
     ) -> str:
         """Writes input and index, enters the shard as `staged` and gives its id.
 
         `owner` is the run's or pool's id, `deadline_at` the latest deadline of the jobs, `guard_at` the moment from
-        which a running job is stopped; `alternatives` are the batch routes to try after a definite refusal. Raises
+        which a running job is stopped; `alternatives` are the batch routes to try after a definite refusal;
+        `entering` is told the id before the ledger is. Raises
         ValueError where the records break a limit of Bedrock: the cut was wrong.
         """
         with _Spool() as spool:
@@ -107,6 +109,8 @@ class Stage:
             )
             self._files.put_index(shard, spool.file("index"))
             self._files.put_input(shard, spool.file("input"))
+        if entering is not None:
+            entering(shard.id)
         self._shards.create(shard)
         return shard.id
 
