@@ -10,27 +10,43 @@ from botocore.config import Config
 
 from slackwater.adapters.bedrock_runtime import BedrockRuntime
 from slackwater.adapters.ledger.health import RouteHealth
+from slackwater.adapters.ledger.jobs import Jobs
+from slackwater.adapters.ledger.pools import Pools, Room
+from slackwater.adapters.ledger.queue_runs import QueueRuns
 from slackwater.adapters.ledger.runs import Runs
 from slackwater.adapters.ledger.shards import ShardLedger
 from slackwater.adapters.ledger.table import Table
+from slackwater.adapters.ledger.workers import Workers
 from slackwater.adapters.profiles import ProfileStore
 from slackwater.adapters.queues import Queue
+from slackwater.adapters.replies import QueuesByArn
 from slackwater.adapters.shard_files import ShardFiles
 from slackwater.adapters.store import Store
 from slackwater.adapters.workflow import Events, RunWorkflow
 from slackwater.model.clock import ScaledClock
 from slackwater.policy.capability import Capability, load_capability
+from slackwater.policy.forecast import PRIOR, latest_start
+from slackwater.policy.pooling import FULL_BYTES, FULL_JOBS
 from slackwater.policy.prices import PriceBook, load_price_book
 from slackwater.settings import Settings
 from slackwater.usecases.admit import Admit
 from slackwater.usecases.aggregate import Aggregate
 from slackwater.usecases.announce import Announce
+from slackwater.usecases.asked import Reader
+from slackwater.usecases.claims import Claims
 from slackwater.usecases.dispatch import Dispatch
 from slackwater.usecases.engine import Engine
+from slackwater.usecases.lanes import InForce, QueueLanes
+from slackwater.usecases.onward import Onward
 from slackwater.usecases.parts import Parts
 from slackwater.usecases.place import Place
 from slackwater.usecases.plan import Plan
 from slackwater.usecases.plan import Stack as PlanStack
+from slackwater.usecases.pools import PoolIntake, PoolKeeper
+from slackwater.usecases.ports import Outgoing
+from slackwater.usecases.queue_runs import Closing, Results
+from slackwater.usecases.replies import Replies
+from slackwater.usecases.route import Router
 from slackwater.usecases.routing import CallsOfFileRun, Routing
 from slackwater.usecases.settle import Settle
 from slackwater.usecases.stage import Stage
@@ -138,6 +154,58 @@ class Kit:
         )
 
 
+class QueueKit(Kit):
+    """What the functions share that deal with queued jobs: route, tick, work."""
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        return Jobs(self.table, self.clock, retain_days=self.settings.retain_days)
+
+    @cached_property
+    def queue_runs(self) -> QueueRuns:
+        return QueueRuns(self.table, self.clock, retain_days=self.settings.retain_days)
+
+    @cached_property
+    def workers(self) -> Workers:
+        return Workers(self.table, self.clock)
+
+    @cached_property
+    def pools(self) -> Pools:
+        return Pools(self.table, self.clock, self.jobs, retain_days=self.settings.retain_days)
+
+    @cached_property
+    def replies(self) -> Replies:
+        queues = QueuesByArn(lambda region: self.client("sqs", region), self.clock)
+        return Replies(queues=queues, jobs=self.jobs, parts=self.parts, bucket=self.settings.bucket)
+
+    @cached_property
+    def results(self) -> Results:
+        return Results(jobs=self.jobs, parts=self.parts, replies=self.replies, look=self.settle.look)
+
+    @cached_property
+    def closing(self) -> Closing:
+        work = self.queue(self.settings.work_queue_url)
+        return Closing(
+            runs=self.queue_runs,
+            jobs=self.jobs,
+            results=self.results,
+            workflow=self.workflow,
+            clock=self.clock,
+            ask_tick=lambda run: work.send([Outgoing({"v": 1, "do": "close_run", "run": run})]),
+        )
+
+    @cached_property
+    def onward(self) -> Onward:
+        queue = self.queue(self.settings.job_queue_url)
+        return Onward(queue=queue, documents=self.store, jobs=self.jobs, clock=self.clock, rng=self.rng)
+
+    @cached_property
+    def pool_keeper(self) -> PoolKeeper:
+        return PoolKeeper(
+            pools=self.pools, jobs=self.jobs, documents=self.store, onward=self.onward, clock=self.clock
+        )
+
+
 def admit(settings: Settings) -> Admit:
     kit = Kit(settings)
     return Admit(workflow=kit.workflow, bucket=kit.store)
@@ -209,3 +277,61 @@ def dispatching(settings: Settings) -> Dispatching:
         clock=kit.clock,
     )
     return Dispatching(dispatch, queue, kit.clock)
+
+
+@dataclass(frozen=True)
+class JobRouting:
+    """What the job queue's handler needs: the use case, its queue and workers' leases for the heartbeat, and the clock."""
+
+    router: Router
+    queue: Queue
+    workers: Workers
+    clock: ScaledClock
+
+
+def job_routing(settings: Settings) -> JobRouting:
+    kit = QueueKit(settings)
+    in_force = InForce(kit.profiles)
+    drain_s = FULL_JOBS / settings.drain_jobs_per_s
+    router = Router(
+        read=Reader(
+            profiles=lambda: in_force.profiles, documents=kit.store, reply_queue_arns=settings.reply_queue_arns
+        ),
+        claims=Claims(
+            jobs=kit.jobs,
+            runs=kit.queue_runs,
+            fate=kit.workers.fate,
+            parts=kit.parts,
+            clock=kit.clock,
+            pins=lambda: {"profiles_version": in_force.version, "price_version": kit.prices.version},
+            arrived=kit.closing.arrived,
+        ),
+        closing=kit.closing,
+        results=kit.results,
+        replies=kit.replies,
+        lanes=QueueLanes(
+            in_force=in_force,
+            capability=kit.capability,
+            prices=kit.prices,
+            routing=kit.routing,
+            forecast=PRIOR,
+            deployed=settings.batch_buckets,
+            batch_enabled=settings.batch_enabled,
+            drain_jobs_per_s=settings.drain_jobs_per_s,
+            clock=kit.clock,
+        ),
+        pools=PoolIntake(
+            pools=kit.pools,
+            documents=kit.store,
+            clock=kit.clock,
+            room=Room(FULL_JOBS, FULL_BYTES),
+            latest_start=lambda deadline: latest_start(deadline, PRIOR, drain_s),
+        ),
+        engine=kit.engine,
+        onward=kit.onward,
+        workers=kit.workers,
+        repeats=kit.jobs,
+        in_force=in_force,
+        clock=kit.clock,
+    )
+    return JobRouting(router, kit.queue(settings.job_queue_url), kit.workers, kit.clock)

@@ -1,7 +1,8 @@
-"""Holding messages while their worker lives: a killed worker's messages come back within the visibility it last asked for."""
+"""Holding messages while their worker lives: a killed worker's messages come back within the visibility it last asked
+for."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Final, Protocol, Self
 
@@ -14,15 +15,16 @@ HOLD_S: Final = 90  # a killed worker's message is received again after at most 
 class Holds(Protocol):
     """The queue whose messages are held."""
 
-    def hold(self, receipt: str, seconds: int) -> None: ...
+    def hold_many(self, receipts: Sequence[str], seconds: int) -> None: ...
 
 
 class Heartbeat:
     """Renews the visibility of messages (and, by `renew`, a lease in the ledger) every 30 s, in a thread of its own.
 
-    `renew` runs first, so that a lease that is shorter than the visibility has ended when a message comes back. It raises Lost to say
-    that the work is another's now: then nothing is held any more and `lost` is true. Any other error of a beat is kept out of the
-    worker's way and the beat is tried again: one missed beat is harmless, two let the message come back.
+    `renew` runs first, so that a lease that is shorter than the visibility has ended when a message comes back. It
+    raises Lost to say that the work is another's now: then nothing is held any more and `lost` is true. Any other
+    error of a beat is kept out of the worker's way and the beat is tried again: one missed beat is harmless, two let
+    the message come back.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class Heartbeat:
             if receipt in self._held:
                 self._held.remove(receipt)
             if hidden_s is not None:
-                self._queue.hold(receipt, hidden_s)
+                self._queue.hold_many([receipt], hidden_s)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -89,5 +91,5 @@ class Heartbeat:
         if self._renew is not None:
             self._renew()
         with self._guard:
-            for receipt in list(self._held):
-                self._queue.hold(receipt, self._hold_s)
+            if self._held:
+                self._queue.hold_many(list(self._held), self._hold_s)

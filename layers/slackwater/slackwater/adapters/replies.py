@@ -5,8 +5,9 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from slackwater.adapters.queues import Outgoing, Queue
+from slackwater.adapters.queues import Queue
 from slackwater.model.clock import Clock
+from slackwater.usecases.ports import Outgoing
 from slackwater.usecases.replies import ReplyFailed
 
 

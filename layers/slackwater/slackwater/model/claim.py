@@ -122,7 +122,8 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What became of a worker: alive until about `soon_s`, at the latest `latest_s` (wall seconds), or dead with `started` jobs."""
+    """What became of a worker: alive until about `soon_s`, at the latest `latest_s` (wall seconds), or dead with
+    `started` jobs."""
 
     soon_s: float = 0
     latest_s: float = 0

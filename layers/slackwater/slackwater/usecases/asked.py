@@ -21,7 +21,8 @@ HOUR: Final = "%Y-%m-%dT%H"
 
 
 class Reader:
-    """Reads messages under one version of the profiles. Raises NotAnObject for what only the queue's redrive can take."""
+    """Reads messages under one version of the profiles. Raises NotAnObject for what only the queue's redrive can
+    take."""
 
     def __init__(
         self, *, profiles: Callable[[], Profiles], documents: Documents, reply_queue_arns: tuple[str, ...]

@@ -1,7 +1,7 @@
 """Which of the messages that came are this worker's to do: new ones, and those whose worker died; each job once.
 
-What decides is the ledger, never the message: a message claims its job if its hop is not below the ledger's and nobody alive holds it;
-with a lower hop it is dropped; else it waits.
+What decides is the ledger, never the message: a message claims its job if its hop is not below the ledger's and
+nobody alive holds it; with a lower hop it is dropped; else it waits.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

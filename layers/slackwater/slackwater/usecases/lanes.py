@@ -80,7 +80,8 @@ class QueueLanes:
         self._ways: dict[tuple[str, str], Ways] = {}
 
     def lane(self, mine: Mine, profile: Profile) -> Lane:
-        """The job's lane. Raises BadInput where no lane of its profile takes it; a job that is past its deadline gets some calling lane."""
+        """The job's lane. Raises BadInput where no lane of its profile takes it; a job that is past its deadline gets
+        some calling lane."""
         asked = mine.asked
         load = JobLoad(
             1,

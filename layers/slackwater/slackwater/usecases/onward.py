@@ -8,11 +8,10 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from slackwater.adapters.queues import Outgoing
 from slackwater.model.claim import Entry
 from slackwater.model.clock import Clock, iso
 from slackwater.model.job import Lane
-from slackwater.usecases.ports import Documents, Sender
+from slackwater.usecases.ports import Documents, Outgoing, Sender
 
 MAX_ENVELOPE_BYTES: Final = 1_000_000  # below SQS's 1 MiB
 SHORTEST_S: Final = 1.0

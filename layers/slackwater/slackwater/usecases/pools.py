@@ -1,4 +1,5 @@
-"""Pools: jobs that can wait gather for a batch job, and leave together: into a shard, or back to the on-demand lane in time."""
+"""Pools: jobs that can wait gather for a batch job, and leave together: into a shard, or back to the on-demand lane
+in time."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -78,7 +79,8 @@ class PoolIntake:
         self._latest_start = latest_start
 
     def join(self, mine: Sequence[Mine], profile: Profile) -> frozenset[str]:
-        """Every job joins some pool of its profile (all of one profile here); a missing one was no longer held as it was seen."""
+        """Every job joins some pool of its profile (all of one profile here); a missing one was no longer held as it
+        was seen."""
         joined: set[str] = set()
         name = mine[0].entry.profile
         key = pool_key(name, profile)
@@ -174,7 +176,8 @@ class PoolKeeper:
             self._pools.look_again(pool, None)
 
     def release_pool(self, pool: str) -> int:
-        """Sends every job that still waits in it back to the job queue for the on-demand lane; how many. 0 for a closed pool."""
+        """Sends every job that still waits in it back to the job queue for the on-demand lane; how many. 0 for a
+        closed pool."""
         if not self._pools.shift(pool, "open", "released", next_check_at=later(self._clock.now(), AGAIN_S)):
             return 0
         sent = self._send_on(pool, self._pools.members(pool))
@@ -182,7 +185,8 @@ class PoolKeeper:
         return sent
 
     def rescue_jobs(self, pool: str, rows: Iterable[Mapping[str, Any]]) -> int:
-        """The same for the jobs that a pool's shard brought no answer for (`rows` of its index); how many were still waiting."""
+        """The same for the jobs that a pool's shard brought no answer for (`rows` of its index); how many were still
+        waiting."""
         missing = {str(row["job"]) for row in rows}
         return self._send_on(pool, (member for member in self._pools.members(pool) if member.job in missing))
 

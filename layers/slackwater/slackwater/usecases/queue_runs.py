@@ -71,14 +71,16 @@ class Results:
         return unsent
 
     def settle(self, run_id: str, finished: Sequence[tuple[Entry, Finished]]) -> frozenset[str]:
-        """Ends jobs whose rows are in S3, replies, and looks whether the run has settled; gives the jobs without their reply."""
+        """Ends jobs whose rows are in S3, replies, and looks whether the run has settled; gives the jobs without
+        their reply."""
         late = self._jobs.settle(run_id, [f for _, f in finished])
         unsent = self._replies.send((entry, f.row, f.part) for entry, f in finished if f.job not in late)
         self._look(run_id)
         return unsent
 
     def settle_jobs(self, run_id: str, rows: Sequence[Mapping[str, Any]], part: str) -> frozenset[str]:
-        """As `settle`, for rows that a batch job brought. Doing it again ends nothing twice and sends only replies that are missing."""
+        """As `settle`, for rows that a batch job brought. Doing it again ends nothing twice and sends only replies
+        that are missing."""
         entries = self._jobs.get_many(str(row["job"]) for row in rows)
         finished: list[tuple[Entry, Finished]] = []
         unsent: frozenset[str] = frozenset()
@@ -115,8 +117,9 @@ class Closing:
     def heard(self, word: CloseRun, message_id: str, profiles: Iterable[str]) -> tuple[str, ...]:
         """A closing word: the open runs of that name that it closes.
 
-        With a profile one run, without it all open ones of the name. If none is open (yet: SQS keeps no order), the word waits 15
-        minutes for the next run of that name, under the profile, or else under whichever of the stack's profiles begins one first.
+        With a profile one run, without it all open ones of the name. If none is open (yet: SQS keeps no order), the
+        word waits 15 minutes for the next run of that name, under the profile, or else under whichever of the stack's
+        profiles begins one first.
         """
         names = (word.profile,) if word.profile is not None else tuple(dict.fromkeys((*profiles, DEFAULT_PROFILE)))
         closed = self._close_open(word, message_id, names)
@@ -144,7 +147,8 @@ class Closing:
             self._ask(run.run_id)
 
     def close_queue_run(self, run_id: str) -> bool:
-        """The run takes no more jobs and its workflow starts; done again it starts nothing. False for a run that has ended."""
+        """The run takes no more jobs and its workflow starts; done again it starts nothing. False for a run that has
+        ended."""
         if not self._runs.to_settling(run_id):
             return False
         self._workflow.start(run_id, {"run_id": run_id, "kind": RunKind.QUEUE.value})
@@ -154,7 +158,8 @@ class Closing:
         return True
 
     def expire(self, run_id: str) -> int:
-        """Fails the jobs of a run that nobody has ended 15 minutes after their deadline, since their messages are lost; how many.
+        """Fails the jobs of a run that nobody has ended 15 minutes after their deadline, since their messages are
+        lost; how many.
 
         The run is looked at again when the next of its open jobs is due.
         """

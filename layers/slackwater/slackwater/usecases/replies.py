@@ -1,4 +1,5 @@
-"""Replies: the result line of a job on the queue that its message named, sent before the ledger is told, so that none is lost."""
+"""Replies: the result line of a job on the queue that its message named, sent before the ledger is told, so that none
+is lost."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
@@ -12,7 +13,8 @@ MAX_REPLY_BYTES: Final = 900_000  # a longer line is named by its part's place i
 
 
 class ReplyFailed(SlackwaterError):
-    """A reply queue took no reply: mend the queue or its policy; the job is done, the reply is tried again with its message."""
+    """A reply queue took no reply: mend the queue or its policy; the job is done, the reply is tried again with its
+    message."""
 
 
 class ReplyQueues(Protocol):
@@ -39,7 +41,8 @@ class Replies:
         self._bucket = bucket
 
     def send(self, answered: Iterable[tuple[Entry, dict[str, Any], str]]) -> frozenset[str]:
-        """Replies for (job, its row, its part) where the job asks for one; gives the jobs whose reply could not be sent."""
+        """Replies for (job, its row, its part) where the job asks for one; gives the jobs whose reply could not be
+        sent."""
         by_queue: dict[str, list[tuple[str, dict[str, Any]]]] = {}
         for entry, row, part in answered:
             if entry.reply_to is not None and not entry.replied:

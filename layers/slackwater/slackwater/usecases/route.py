@@ -1,4 +1,5 @@
-"""The job queue's messages, a batch at a time: claimed, refused, pooled or called, answered, and what found no room sent on."""
+"""The job queue's messages, a batch at a time: claimed, refused, pooled or called, answered, and what found no room
+sent on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -98,7 +99,8 @@ class Router:
         self._clock = clock
 
     def __call__(self, messages: Sequence[Inbound], *, worker: str, stop_at_wall_s: float, heart: Heart) -> Outcome:
-        """Runs the batch once. Raises Lost if this worker was given up, and what the adapters raise: then every message stays."""
+        """Runs the batch once. Raises Lost if this worker was given up, and what the adapters raise: then every
+        message stays."""
         outcome = Outcome()
         self._in_force.refresh()
         asked, words = self._parse(messages, heart, outcome)

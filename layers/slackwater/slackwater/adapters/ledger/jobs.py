@@ -86,8 +86,8 @@ class Jobs:
         ]
 
     def take(self, seen: Entry, *, owner: str, message_id: str, hop: int, repeat: bool) -> Entry | None:
-        """Takes a waiting job, or a dead worker's, as it was seen; `repeat`: its call may have been answered and is made again, which the
-        run counts in the same step. None if somebody was quicker."""
+        """Takes a waiting job, or a dead worker's, as it was seen; `repeat`: its call may have been answered and is
+        made again, which the run counts in the same step. None if somebody was quicker."""
         owners = [*seen.owners, owner]
         write = Write(
             _job(seen.job),
@@ -135,7 +135,8 @@ class Jobs:
     # ------------------------------------------------------------------ ends
 
     def settle(self, run_id: str, finished: Sequence[Finished]) -> frozenset[str]:
-        """Ends jobs of a run whose rows are in S3, each once; gives those that somebody else had ended (counted as `extras`)."""
+        """Ends jobs of a run whose rows are in S3, each once; gives those that somebody else had ended (counted as
+        `extras`)."""
         late: set[str] = set()
         for start in range(0, len(finished), JOBS_A_TRANSACTION):
             late |= self._settle(run_id, list(finished[start : start + JOBS_A_TRANSACTION]))

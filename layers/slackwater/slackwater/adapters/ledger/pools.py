@@ -1,7 +1,7 @@
 """Pools: queued jobs that wait for the batch lane together.
 
-`POOL#p/META | JOB#j`, and `POOLKEY#h(key)/META`, which points to the generation that takes jobs now. A job joins in one transaction with
-its own state, while the pool is open and has room; else the next generation takes it.
+`POOL#p/META | JOB#j`, and `POOLKEY#h(key)/META`, which points to the generation that takes jobs now. A job joins in
+one transaction with its own state, while the pool is open and has room; else the next generation takes it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,9 +97,11 @@ class Pools:
     def join(
         self, seen: Pool, members: Sequence[Member], *, deadline: datetime, next_check_at: datetime, room: Room
     ) -> frozenset[str] | None:
-        """At most 45 held jobs join a pool; `deadline` is the earliest of theirs, `next_check_at` the first look they need.
+        """At most 45 held jobs join a pool; `deadline` is the earliest of theirs, `next_check_at` the first look they
+        need.
 
-        Gives the jobs that joined: a missing one was no longer held as it was seen. None if the pool is closed or has no room for all.
+        Gives the jobs that joined: a missing one was no longer held as it was seen. None if the pool is closed or has
+        no room for all.
         """
         pool: Pool | None = seen
         members = list(members)

@@ -1,7 +1,8 @@
 """Queue runs: the generation of a name that takes jobs now, its ordinals, and how it closes.
 
-`NAME#h(profile|name)/META` points to the newest generation, `…/WORD` keeps a closing word that came before the jobs it speaks of.
-`RUN#r/META` has what every run has; `RUN#r/BLOCK#b` has `j_<ordinal>` = `<job> <caller's id>` for each claimed ordinal.
+`NAME#h(profile|name)/META` points to the newest generation, `…/WORD` keeps a closing word that came before the jobs
+it speaks of. `RUN#r/META` has what every run has; `RUN#r/BLOCK#b` has `j_<ordinal>` = `<job> <caller's id>` for each
+claimed ordinal.
 """
 
 from collections.abc import Iterator
@@ -148,7 +149,8 @@ class QueueRuns:
         return True
 
     def close_next(self, profile: str, name: str, *, expected: int | None, message_id: str) -> bool:
-        """Keeps the word for the name's next run, 15 minutes long; False for a doubled word that the newest run has heard already."""
+        """Keeps the word for the name's next run, 15 minutes long; False for a doubled word that the newest run has
+        heard already."""
         pointer = self._table.get(_name(profile, name))
         newest = None if pointer is None else self._table.get(_meta(pointer["run_id"]))
         if newest is not None and newest.get("close_message") == message_id:

@@ -1,7 +1,8 @@
-"""Who is alive: one item a worker, so that the lease of all it holds is renewed by one write, and can be broken by one.
+"""Who is alive: one item a worker, so that the lease of all it holds is renewed by one write, and can be broken by
+one.
 
-`WORKER#w/META`: `lease_until` (wall seconds), `s_<job>` for each job whose call has begun, `fenced` once somebody has found the lease
-expired. A fenced worker can begin no further call: what it had begun is known for good.
+`WORKER#w/META`: `lease_until` (wall seconds), `s_<job>` for each job whose call has begun, `fenced` once somebody has
+found the lease expired. A fenced worker can begin no further call: what it had begun is known for good.
 """
 
 from collections.abc import Iterable
@@ -31,7 +32,8 @@ class Workers:
         self._mine(worker, {"stops_at": int(stops_at_s)})
 
     def start(self, worker: str, jobs: Iterable[str]) -> None:
-        """Records that the calls of these jobs begin. Raises Lost for a worker that has been given up: it must not call."""
+        """Records that the calls of these jobs begin. Raises Lost for a worker that has been given up: it must not
+        call."""
         self._mine(worker, {_STARTED + job: True for job in jobs})
 
     def _mine(self, worker: str, values: Item) -> None:

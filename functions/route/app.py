@@ -1,0 +1,87 @@
+"""Job queue → on-demand call, pool, or back to the queue: a batch of messages at a time, each reported for itself."""
+
+import uuid
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.data_classes import SQSEvent, event_source
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from slackwater import bootstrap
+from slackwater.adapters.heartbeat import Heartbeat
+from slackwater.model.claim import Inbound
+from slackwater.model.errors import Lost
+from slackwater.settings import Settings
+from slackwater.usecases.route import Outcome
+
+SPARE_S = 20.0  # what is left of the function's time for storing and sending on
+
+logger, tracer, metrics = Logger(), Tracer(), Metrics()
+
+
+@cache
+def parts() -> bootstrap.JobRouting:
+    return bootstrap.job_routing(Settings.from_env())
+
+
+def inbound(record: SQSRecord) -> Inbound:
+    """The message as the use case sees it. Its body goes nowhere else: it is somebody's prompt."""
+    sent = datetime.fromtimestamp(int(record.attributes.sent_timestamp) / 1000, UTC)
+    return Inbound(
+        message_id=record.message_id,
+        receipt=record.receipt_handle,
+        body=record.body,
+        sent_at=parts().clock.at(sent),
+        receives=int(record.attributes.approximate_receive_count),
+    )
+
+
+def run_batch(messages: list[Inbound], remaining_s: float) -> Outcome:
+    """Holds the messages and the worker's lease while the batch runs."""
+    routing = parts()
+    worker = uuid.uuid4().hex[:20]  # of this invocation, not of the request: a retried request is another worker
+    ends_at_s = routing.clock.wall_s() + remaining_s
+    with Heartbeat(
+        routing.queue,
+        [message.receipt for message in messages],
+        renew=lambda: routing.workers.renew(worker, stops_at_s=ends_at_s),
+        on_error=lambda what: logger.warning("a heartbeat failed", error=what),
+    ) as heart:
+        return routing.router(messages, worker=worker, stop_at_wall_s=ends_at_s - SPARE_S, heart=heart)
+
+
+@logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics(capture_cold_start_metric=False)
+@tracer.capture_lambda_handler(capture_response=False)
+@event_source(data_class=SQSEvent)
+def lambda_handler(event: SQSEvent, context: LambdaContext) -> dict[str, Any]:
+    messages = [inbound(record) for record in event.records]
+    try:
+        outcome = run_batch(messages, context.get_remaining_time_in_millis() / 1000)
+    except Lost as exc:
+        logger.warning("given up by other workers: every message goes back", reason=str(exc))
+        return _back(message.message_id for message in messages)
+    for message_id, why in outcome.faults.items():
+        logger.error("message goes back to the queue", message_id=message_id, error=why)
+    for name, metric in METRICS.items():
+        if outcome.counts.get(name):
+            metrics.add_metric(metric, MetricUnit.Count, outcome.counts[name])
+    logger.info("batch done", messages=len(messages), back=len(outcome.back), **outcome.counts)
+    return _back(outcome.back)
+
+
+METRICS = {
+    "stored": "JobsStored",
+    "pooled": "JobsPooled",
+    "sent_on": "JobsSentOn",
+    "refused": "MessagesRefused",
+    "repeats": "Repeats",
+}
+
+
+def _back(message_ids: Any) -> dict[str, Any]:
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in message_ids]}
