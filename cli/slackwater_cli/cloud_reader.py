@@ -17,12 +17,13 @@ from slackwater.adapters.ledger.health import RouteHealth
 from slackwater.adapters.ledger.runs import Runs
 from slackwater.adapters.ledger.shards import ShardLedger
 from slackwater.adapters.ledger.table import Table
-from slackwater.adapters.store import Missing, Store
+from slackwater.adapters.profiles import ProfileStore
+from slackwater.adapters.store import Store
 from slackwater.model import names
 from slackwater.model.batch_job import BatchCallFailed, BatchJob
 from slackwater.model.clock import ScaledClock
 from slackwater.model.errors import BadInput, ConfigurationError
-from slackwater.model.profile import Profiles, load_profiles
+from slackwater.model.profile import Profiles
 from slackwater.model.shard import Shard, ShardState
 from slackwater.policy.capability import load_capability
 from slackwater.policy.prices import load_price_book
@@ -77,10 +78,7 @@ class CloudReader:
 
     def profiles(self) -> Profiles:
         """The profiles of the stack: its own document, or the shipped one."""
-        try:
-            return Profiles.from_bytes(self.store.get(names.PROFILES_KEY))
-        except Missing:
-            return load_profiles()
+        return ProfileStore(self.store).current()[0]
 
     def snapshot(self, run_id: str) -> Snapshot | None:
         """The run now; None while nobody has opened it."""
@@ -116,7 +114,7 @@ class CloudReader:
         return written
 
     def rows(self, run_id: str) -> Iterator[bytes]:
-        """`results.jsonl`, in pieces. Raises slackwater's Missing while there is none."""
+        """`results.jsonl`, in pieces. Raises Missing while there is none."""
         return self.store.stream(names.run_key(run_id, "results.jsonl"))
 
     def workflow_failure(self, run_id: str) -> str | None:

@@ -31,13 +31,26 @@ def running() -> local_cloud.Cloud | None:
     return local_cloud.find(state_dir())
 
 
+def callers_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment without the Bedrock endpoints that came from `slackwater local env`: those are another cloud's.
+
+    What is left of `AWS_ENDPOINT_URL_BEDROCK…` is the caller's own, and sends the model calls there.
+    """
+    kept = dict(os.environ if environ is None else environ)
+    ours = kept.get("SLACKWATER_CONTROL_URL")
+    for name in (RUNTIME, CONTROL_PLANE):
+        if ours and kept.get(name) == ours:
+            del kept[name]
+    return kept
+
+
 def rate_for(slack_s: float, environ: Mapping[str, str] | None = None) -> float:
     """The clock rate at which `slack_s` pass in five real minutes, from 1 to 60.
 
     It is 1 where the caller has set a Bedrock endpoint of his own.
     """
-    environ = os.environ if environ is None else environ
-    if environ.get(RUNTIME) or environ.get(CONTROL_PLANE):
+    own = callers_environment(environ)
+    if own.get(RUNTIME) or own.get(CONTROL_PLANE):
         return 1.0
     return min(max(slack_s / WATCHABLE_S, 1.0), MAX_RATE)
 
@@ -88,7 +101,13 @@ def start(
 
     def begin(progress: local_cloud.Progress) -> local_cloud.Cloud:
         return local_cloud.start(
-            state_dir=state_dir, clock_rate=rate, port=port, docker=docker, detached=detached, progress=progress
+            state_dir=state_dir,
+            clock_rate=rate,
+            port=port,
+            docker=docker,
+            detached=detached,
+            progress=progress,
+            environ=callers_environment(),
         )
 
     if not is_live():

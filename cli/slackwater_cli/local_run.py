@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, get_args
 
 from slackwater.model import deadline
 from slackwater.model.errors import BadInput
+from slackwater.model.message import ResultDialect
 from slackwater.model.profile import load_profiles
 from slackwater_cli import embedded, files
 from slackwater_cli.cloud_reader import CloudReader
@@ -18,8 +19,6 @@ from slackwater_cli.errors import BROKEN, SETTLED, USAGE, Complaint
 from slackwater_cli.follow import follow
 from slackwater_cli.receipts import receipt_view
 from slackwater_cli.screen import Screen
-
-NOTHING_TO_RUN: Final = frozenset({"empty_input", "not_jsonl"})
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,10 @@ def local_run(screen: Screen, order: Order) -> int:
 
 
 def exit_status(receipt: Mapping[str, Any]) -> int:
-    """0 for a settled run, whatever its failures count; 2 where there was nothing to run; 1 for any other failure."""
-    if receipt["reason"] in NOTHING_TO_RUN:
-        return USAGE
-    return SETTLED if receipt["status"] == "settled" else BROKEN
+    """0 for a settled run, whatever its failures count; 2 where the file was refused; 1 for any other failure."""
+    if receipt["status"] == "settled":
+        return SETTLED
+    return BROKEN if receipt["accepted"] else USAGE
 
 
 def _checked(order: Order) -> float:
@@ -70,6 +69,8 @@ def _checked(order: Order) -> float:
         due = deadline.resolve(order.deadline, now)
     except BadInput as error:
         raise Complaint(error.message) from None
+    if order.result_dialect not in (None, *get_args(ResultDialect)):
+        raise Complaint(f"no result dialect {order.result_dialect}; there are {', '.join(get_args(ResultDialect))}")
     slack_s = (due - now).total_seconds()
     if slack_s <= 0:
         raise Complaint("the deadline has passed: give a later one with --deadline")

@@ -47,11 +47,11 @@ def usd(amount: float | None) -> str:
     """Dollars, small ones with as many digits as they need; a dash for an unknown price, which is never zero."""
     if amount is None:
         return DASH
-    if amount == 0:
-        return "$0"
-    if abs(amount) >= 1:
-        return f"${amount:,.2f}"
-    return f"${amount:.6f}".rstrip("0") if abs(amount) >= 0.000_001 else f"${amount:.12f}".rstrip("0")
+    sign, size = ("-" if amount < 0 else ""), abs(amount)
+    if size >= 1:
+        return f"{sign}${size:,.2f}"
+    digits = f"{size:.6f}" if size >= 0.000_001 else f"{size:.12f}"
+    return f"{sign}${digits.rstrip('0').rstrip('.')}"
 
 
 def share(part: float | None, whole: float | None) -> str:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
-from slackwater.adapters.store import Missing
 from slackwater.model import bits, ids, names
 from slackwater.model.clock import iso
+from slackwater.model.errors import Missing
 from slackwater.model.job import Lane
 from slackwater.model.run import ENDED, RunKind
 from slackwater.model.shard import Shard, ShardState
@@ -187,6 +187,5 @@ def _name_key(profile: str, name: str) -> tuple[str, str]:
 def _is_called(name: str, meta: Mapping[str, Any]) -> bool:
     """A run's own name, or a file's key, its end at a slash, or its address."""
     key = str(meta.get("key") or "")
-    own = (str(meta.get("name") or ""), str(meta.get("shown") or ""))
-    address = f"s3://{meta.get('bucket')}/{key}"
-    return name in (*own, key, address) or (bool(key) and key.endswith("/" + name))
+    called = {meta.get("name"), meta.get("shown"), key, f"s3://{meta.get('bucket')}/{key}"} - {None, ""}
+    return name in called or (bool(name) and key.endswith("/" + name))
