@@ -8,10 +8,12 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from slackwater.adapters.bedrock_batch import ONE_ATTEMPT, BatchJobs
 from slackwater.adapters.bedrock_runtime import BedrockRuntime
+from slackwater.adapters.ledger.due import DueItems
 from slackwater.adapters.ledger.health import RouteHealth
 from slackwater.adapters.ledger.jobs import Jobs
-from slackwater.adapters.ledger.pools import Pools, Room
+from slackwater.adapters.ledger.pools import Pools
 from slackwater.adapters.ledger.queue_runs import QueueRuns
 from slackwater.adapters.ledger.runs import Runs
 from slackwater.adapters.ledger.shards import ShardLedger
@@ -23,6 +25,7 @@ from slackwater.adapters.replies import QueuesByArn
 from slackwater.adapters.shard_files import ShardFiles
 from slackwater.adapters.store import Store
 from slackwater.adapters.workflow import Events, RunWorkflow
+from slackwater.model.claim import Room
 from slackwater.model.clock import ScaledClock
 from slackwater.policy.capability import Capability, load_capability
 from slackwater.policy.forecast import PRIOR, latest_start
@@ -34,8 +37,11 @@ from slackwater.usecases.aggregate import Aggregate
 from slackwater.usecases.announce import Announce
 from slackwater.usecases.asked import Reader
 from slackwater.usecases.claims import Claims
+from slackwater.usecases.collect import Collect
 from slackwater.usecases.dispatch import Dispatch
 from slackwater.usecases.engine import Engine
+from slackwater.usecases.fail_jobs import FailJobs
+from slackwater.usecases.fail_units import FailUnits
 from slackwater.usecases.lanes import InForce, QueueLanes
 from slackwater.usecases.onward import Onward
 from slackwater.usecases.parts import Parts
@@ -43,6 +49,7 @@ from slackwater.usecases.place import Place
 from slackwater.usecases.plan import Plan
 from slackwater.usecases.plan import Stack as PlanStack
 from slackwater.usecases.pools import PoolIntake, PoolKeeper
+from slackwater.usecases.pools import due as pool_due
 from slackwater.usecases.ports import Outgoing
 from slackwater.usecases.queue_runs import Closing, Results
 from slackwater.usecases.replies import Replies
@@ -50,8 +57,12 @@ from slackwater.usecases.route import Router
 from slackwater.usecases.routing import CallsOfFileRun, Routing
 from slackwater.usecases.settle import Settle
 from slackwater.usecases.stage import Stage
+from slackwater.usecases.stage_pool import StagePool
+from slackwater.usecases.submit import Adopt, Stop, Submit
 from slackwater.usecases.survey_file import SurveyFile
+from slackwater.usecases.tick import Tick
 from slackwater.usecases.wait import Wait
+from slackwater.usecases.work import Work
 
 CONTROL = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=3, read_timeout=60)
 
@@ -141,6 +152,19 @@ class Kit:
     @cached_property
     def stage(self) -> Stage:
         return Stage(shards=self.shards, files=self.shard_files, clock=self.clock)
+
+    @cached_property
+    def batch_jobs(self) -> BatchJobs:
+        clients: dict[str, Any] = {}
+
+        def client(region: str) -> Any:
+            if region not in clients:
+                clients[region] = self._session.client("bedrock", region_name=region, config=ONE_ATTEMPT)
+            return clients[region]
+
+        buckets = self.settings.batch_buckets
+        roles = {region: self.settings.batch_role(region) for region in buckets}
+        return BatchJobs(client, buckets=buckets, roles=roles)
 
     @cached_property
     def engine(self) -> Engine:
@@ -281,7 +305,7 @@ def dispatching(settings: Settings) -> Dispatching:
 
 @dataclass(frozen=True)
 class JobRouting:
-    """What the job queue's handler needs: the use case, its queue and workers' leases for the heartbeat, and the clock."""
+    """What the job queue's handler needs: the use case, queue and workers' leases for the heartbeat, and the clock."""
 
     router: Router
     queue: Queue
@@ -335,3 +359,93 @@ def job_routing(settings: Settings) -> JobRouting:
         clock=kit.clock,
     )
     return JobRouting(router, kit.queue(settings.job_queue_url), kit.workers, kit.clock)
+
+
+@dataclass(frozen=True)
+class Working:
+    """What the work queue's handler needs: the use case, and its queue for the heartbeat."""
+
+    work: Work
+    queue: Queue
+
+
+def working(settings: Settings) -> Working:
+    kit = QueueKit(settings)
+    jobs, shards, files, clock = kit.batch_jobs, kit.shards, kit.shard_files, kit.clock
+    work = Work(
+        submit=Submit(shards=shards, files=files, jobs=jobs, clock=clock, stack_arn=settings.stack_arn),
+        adopt=Adopt(shards=shards, jobs=jobs, clock=clock),
+        stop=Stop(shards=shards, jobs=jobs, clock=clock),
+        collect=Collect(
+            shards=shards,
+            files=files,
+            units=kit.runs,
+            settle=kit.settle,
+            results=kit.results,
+            pools=kit.pool_keeper,
+            stage=kit.stage,
+            prices=kit.prices,
+            forecast=PRIOR,
+            clock=clock,
+            drain_jobs_per_s=settings.drain_jobs_per_s,
+            batch_possible=settings.batch_enabled,
+        ),
+        stage_pool=StagePool(
+            pools=kit.pools,
+            keeper=kit.pool_keeper,
+            stage=kit.stage,
+            profiles=kit.profiles,
+            capability=kit.capability,
+            prices=kit.prices,
+            deployed=settings.batch_buckets,
+            drain_jobs_per_s=settings.drain_jobs_per_s,
+        ),
+        keeper=kit.pool_keeper,
+        closing=kit.closing,
+        fail_units=FailUnits(
+            runs=kit.runs,
+            shards=shards,
+            files=files,
+            parts=kit.parts,
+            documents=kit.store,
+            settle=kit.settle,
+            clock=clock,
+        ),
+        fail_jobs=FailJobs(jobs=kit.jobs, results=kit.results, clock=clock),
+        shards=shards,
+        runs=kit.runs,
+        clock=clock,
+        stack_arn=settings.stack_arn,
+    )
+    return Working(work, kit.queue(settings.work_queue_url))
+
+
+@dataclass(frozen=True)
+class Ticking:
+    """What the tick's handler needs: the use case, and the clock for its time budget."""
+
+    tick: Tick
+    clock: ScaledClock
+
+
+def ticking(settings: Settings) -> Ticking:
+    kit = QueueKit(settings)
+    tick = Tick(
+        items=DueItems(kit.table),
+        shards=kit.shards,
+        jobs=kit.batch_jobs,
+        runs=kit.runs,
+        queue_runs=kit.queue_runs,
+        pools=kit.pools,
+        settle=kit.settle,
+        work=kit.queue(settings.work_queue_url),
+        dead_packs=kit.queue(settings.pack_dead_letters_url),
+        dead_work=kit.queue(settings.work_dead_letters_url),
+        dead_jobs=kit.queue(settings.job_dead_letters_url),
+        clock=kit.clock,
+        pool_due=pool_due,
+        forecast=PRIOR,
+        drain_jobs_per_s=settings.drain_jobs_per_s,
+        stack_arn=settings.stack_arn,
+    )
+    return Ticking(tick, kit.clock)

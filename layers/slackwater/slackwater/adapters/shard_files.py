@@ -66,11 +66,11 @@ class ShardFiles:
         """Writes a part; False where this wave is taken."""
         return _created(self._home, names.part_key(run, block, source, wave), body, LINES)
 
-    def part_lines(self, run: str, block: str, source: str) -> Iterator[bytes]:
-        """The rows of all parts of a source in a block, by wave."""
+    def parts(self, run: str, block: str, source: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """All parts of a source in a block, by wave: key and rows."""
         prefix = f"{names.parts_prefix(run, block)}{source}."
         for key in sorted(self._home.keys(prefix), key=names.wave_of_part):
-            yield from _lines(self._home.stream(key))
+            yield key, [orjson.loads(line) for line in _lines(self._home.stream(key))]
 
     def _bucket(self, region: str) -> Store:
         if region not in self._regional:

@@ -1,4 +1,4 @@
-"""A Bedrock batch job as Bedrock tells of it, and what can go wrong when it is asked. Nothing here holds provider text."""
+"""A Bedrock batch job as Bedrock tells of it, and how asking it fails. Nothing here holds provider text."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What a batch job left behind, joined on `recordId` with what was sent; at flat memory, and never believed uncounted."""
+"""What a batch job left behind, joined on `recordId` with what was sent: at flat memory, and counted, not believed."""
 
 import re
 from array import array
@@ -15,8 +15,8 @@ from slackwater.model.clock import parse_iso
 from slackwater.model.job import Job, Lane
 from slackwater.model.shard import Shard
 from slackwater.model.usage import Usage, UsageError
-from slackwater.policy.classify import Fault, classify
 from slackwater.policy.prices import PriceBook, list_pico
+from slackwater.policy.rescue import RowVerdict, row_verdict
 
 IN_MEMORY_BYTES: Final = 16 * 1024 * 1024
 _CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -41,6 +41,11 @@ class Member:
     def position(self) -> int:
         """Its place in its block."""
         return self.line - self.first_line
+
+    def as_job(self, profile: str) -> Job:
+        """The job for a result line; its request stays in the shard's file."""
+        run, block = self.group
+        return Job(run, block, self.line, self.id, self.job, profile, self.deadline, {}, None, self.tags)
 
 
 def members_of(index: Iterable[Mapping[str, Any]], shard: Shard) -> list[Member]:
@@ -75,13 +80,21 @@ class Counts:
     seen: int = 0
     succeeded: int = 0
     failed: int = 0
-    retryable: int = 0
+    unanswered: int = 0
     doubled: int = 0
     foreign: int = 0
     unreadable: int = 0
 
     def as_json(self) -> dict[str, int]:
         return {name: getattr(self, name) for name in Counts.__dataclass_fields__}
+
+
+@dataclass(slots=True)
+class Missing:
+    """Ordinals without a final row: those that any lane may try, and those on which batch would fail alike."""
+
+    retry: list[int] = field(default_factory=list)
+    other_lane: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -174,7 +187,7 @@ class Join:
         except (UsageError, AttributeError):  # impossible counts are unknown counts
             usage = None
         row = result.succeeded(
-            self._job(member),
+            member.as_job(self._shard.profile),
             lane=Lane.BATCH,
             route=shard.route,
             tier="default",
@@ -183,7 +196,7 @@ class Join:
             cost_pico=self._prices.cost_pico(shard.base_model, shard.region, shard.kind, "batch", None, usage=usage),
             list_pico=list_pico(self._prices, shard.base_model, shard.home_region, usage),
             price_version=self._prices.version,
-            attempts=shard.generation + 1,
+            attempts=shard.generation,
             latency_ms=None,
             finished_at=self._finished_at,
         )
@@ -191,21 +204,22 @@ class Join:
         self._answered[ordinal] = 1
         self.counts.succeeded += 1
 
-    def finish(self, now: datetime) -> list[int]:
-        """Fails what no retry will help and what is past its deadline; gives the ordinals that are still to be answered."""
+    def finish(self, now: datetime) -> "Missing":
+        """Fails what no retry will help and what is past its deadline; the rest is still to be answered."""
         self.counts.seen = self.counts.succeeded + len(self._errors)
-        missing = []
+        missing = Missing()
         for ordinal, member in enumerate(self._members):
             if self._answered[ordinal]:
                 continue
             code = self._errors.get(ordinal)
-            if code is not None and not retryable(code):
+            verdict = RowVerdict.RETRY if code is None else row_verdict(code)
+            if verdict is RowVerdict.FINAL:
                 self._fail(member, f"batch_{code}", "the model refused this request in a batch job", self._finished_at)
             elif now >= member.deadline:
                 self._fail(member, "deadline_missed", "no answer came before the deadline", now)
             else:
-                self.counts.retryable += code is not None
-                missing.append(ordinal)
+                self.counts.unanswered += code is None
+                (missing.retry if verdict is RowVerdict.RETRY else missing.other_lane).append(ordinal)
         return missing
 
     def _fail(self, member: Member, code: str, message: str, at: datetime) -> None:
@@ -214,43 +228,15 @@ class Join:
         self._rows.add(
             member.group,
             result.failed(
-                self._job(member),
+                member.as_job(self._shard.profile),
                 code=code,
                 message=message,
                 finished_at=at,
                 lane=Lane.BATCH,
                 route=shard.route,
-                attempts=shard.generation + 1,
+                attempts=shard.generation,
             ),
         )
-
-    def _job(self, member: Member) -> Job:
-        run, block = member.group
-        return Job(
-            run, block, member.line, member.id, member.job, self._shard.profile, member.deadline, {}, None, member.tags
-        )
-
-
-def retryable(code: str) -> bool:
-    """Whether a record's error may pass on another lane: all but those that are the job's own fault.
-
-    `errorCode` is a number in AWS's example, an HTTP status
-    (https://docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-results.html).
-    """
-    return classify(code, int(code) if code.isdecimal() else None) is not Fault.JOB
-
-
-def repeats_of(missing: int, records_seen: int, processed: int | None, *, had_job: bool, had_output: bool) -> int:
-    """How many of the missing records may have been answered, and billed, by the job all the same.
-
-    Bedrock counts what it has processed; rows that we do not see were lost on the way. Where it tells nothing and left
-    nothing, any record may have been processed.
-    """
-    if not had_job:
-        return 0
-    if processed is None:
-        return 0 if had_output else missing
-    return max(0, min(missing, processed - records_seen))
 
 
 def _code(value: Any) -> str:

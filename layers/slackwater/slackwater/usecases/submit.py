@@ -83,7 +83,7 @@ class Submit:
         )
 
     def _again(self, shard: Shard, may_move: bool) -> str:
-        """An earlier create's reply is missing: the same again while that is allowed; later only if no job came of it."""
+        """An earlier create has no reply: the same again while that is allowed, later only if no job came of it."""
         if self._in_time(shard):
             return self._create(shard)
         if shard.intent_at is None or self._clock.now() < shard.intent_at + timedelta(seconds=INTENT_S + ABSENT_S):
@@ -236,17 +236,18 @@ class Stop:
         self._clock = clock
 
     def __call__(self, shard_id: str, attempt: int, arn: str, region: str, *, worker: str, alive: Alive) -> str:
-        """Also stops a job that a settled or moved shard has left behind. Raises Lost, and BatchCallFailed."""
+        """Also stops a job that a settled, moved or lost shard has left behind. Raises BatchCallFailed; Lost
+        where there is no shard to note it on."""
+        asked = self._jobs.stop(region, arn)
         with leased(self._shards, shard_id, worker, alive) as shard:
             if shard is None:
-                return "busy"
-            asked = self._jobs.stop(region, arn)
+                return "busy"  # the tick sees it
             if shard.state is ShardState.OPEN and shard.attempt == attempt and shard.arn == arn:
                 now = self._clock.now()
                 self._shards.change(
                     shard, state=ShardState.STOPPING, stop_asked_at=now, next_check_at=later(now, CHECK_S)
                 )
-            return "stopping" if asked else "had ended"
+        return "stopping" if asked else "had ended"
 
 
 def find(jobs: JobsPort, shard: Shard) -> BatchJob | None:

@@ -5,7 +5,16 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from slackwater.adapters.ledger.table import ConditionFailed, Item, Key, Table, Write, due_partition
+from slackwater.adapters.ledger.retry import transact
+from slackwater.adapters.ledger.table import (
+    ConditionFailed,
+    Item,
+    Key,
+    Table,
+    TransactionFailed,
+    Write,
+    due_partition,
+)
 from slackwater.model.clock import Clock, iso, parse_iso
 from slackwater.model.errors import Lost
 from slackwater.model.job import Lane, Route
@@ -15,6 +24,7 @@ _TIMES: Final = (
     "deadline_at", "guard_at", "intent_at", "submitted_at", "stop_asked_at", "stopped_seen_at", "next_check_at",
 )  # fmt: skip
 _DAY_S: Final = 86_400
+RUNS_A_TRANSACTION: Final = 90
 
 
 class ShardLedger:
@@ -99,14 +109,18 @@ class ShardLedger:
             raise Lost(f"shard {shard.id} is no longer {shard.state.value}, attempt {shard.attempt}") from None
         return changed
 
-    def settle(self, shard: Shard, counts: Mapping[str, int]) -> Shard:
-        """The last change: `counts` (records by outcome) stay on the item, nothing is due any more. Raises Lost."""
+    def settle(self, shard: Shard, counts: Mapping[str, int], *, look_at: datetime | None = None) -> Shard:
+        """The last change: `counts` (records by outcome) stay on the item. Nothing is due any more, unless a job may
+        still turn up for which `look_at` says when to look. Raises Lost."""
+        set_: Item = {"state": ShardState.SETTLED.value, "counts": dict(counts), "lease_until_s": 0}
+        if look_at is not None:
+            set_["next_check_at"] = iso(look_at)
         try:
             self._table.write(
                 Write(
                     _key(shard.id),
-                    set_={"state": ShardState.SETTLED.value, "counts": dict(counts), "lease_until_s": 0},
-                    remove=("gsi1pk", "next_check_at"),
+                    set_=set_,
+                    remove=("gsi1pk", "next_check_at") if look_at is None else (),
                     condition="#state = :was_state AND #attempt = :was_attempt",
                     values={"was_state": shard.state.value, "was_attempt": shard.attempt},
                 )
@@ -115,7 +129,37 @@ class ShardLedger:
             if exc.item is not None and exc.item.get("state") == ShardState.SETTLED.value:
                 return replace(shard, state=ShardState.SETTLED)
             raise Lost(f"shard {shard.id} is no longer {shard.state.value}, attempt {shard.attempt}") from None
-        return replace(shard, state=ShardState.SETTLED, next_check_at=None)
+        return replace(shard, state=ShardState.SETTLED, next_check_at=look_at)
+
+    def rest(self, shard_id: str) -> None:
+        """Nothing is due any more for a settled shard."""
+        try:
+            self._table.write(
+                Write(
+                    _key(shard_id),
+                    remove=("gsi1pk", "next_check_at"),
+                    condition="#state = :settled",
+                    values={"settled": ShardState.SETTLED.value},
+                )
+            )
+        except ConditionFailed:
+            return
+
+    def count_repeats(self, shard: Shard, by_run: Mapping[str, int]) -> None:
+        """Adds what may be paid twice to its runs, once for each shard and run."""
+        runs = sorted(by_run)
+        for start in range(0, len(runs), RUNS_A_TRANSACTION):
+            some = runs[start : start + RUNS_A_TRANSACTION]
+            mark = f"repeats_counted_{start}"
+            writes = [
+                Write(_key(shard.id), set_={mark: True}, condition=f"attribute_not_exists(#{mark})"),
+                *(Write((f"RUN#{run}", "META"), add={"repeats": by_run[run]}) for run in some),
+            ]
+            try:
+                transact(self._table, writes)
+            except TransactionFailed as exc:
+                if exc.reasons[0] != "ConditionalCheckFailed":
+                    raise
 
     def look_again(self, shard_id: str, at: datetime, *, seen: datetime | None = None) -> bool:
         """Sets when tick looks next; with `seen` only if nobody has set it since. Never wakes a settled shard."""

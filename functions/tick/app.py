@@ -1,0 +1,38 @@
+"""Schedule → one look at all that is due."""
+
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from slackwater import bootstrap
+from slackwater.settings import Settings
+
+SPARE_S = 20.0  # one slow list, and the dead-letter queues, still fit in
+
+logger, tracer, metrics = Logger(), Tracer(), Metrics()
+
+
+@cache
+def parts() -> bootstrap.Ticking:
+    return bootstrap.ticking(Settings.from_env())
+
+
+@logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics(capture_cold_start_metric=False)
+@tracer.capture_lambda_handler(capture_response=False)
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    ticking = parts()
+    remaining_s = context.get_remaining_time_in_millis() / 1000
+    done = ticking.tick(stop_at_wall_s=ticking.clock.wall_s() + remaining_s - SPARE_S)
+    metrics.add_metric("DueItems", MetricUnit.Count, done.due)
+    metrics.add_metric("WorkSent", MetricUnit.Count, done.sent)
+    if done.unreadable_regions:
+        logger.warning("batch jobs cannot be listed", regions=done.unreadable_regions)
+    if done.left:
+        logger.warning("the time did not suffice for all that is due", left=done.left)
+    if done.sent:
+        logger.info("ticked", due=done.due, sent=done.sent)
+    return {"due": done.due, "sent": done.sent, "left": done.left}

@@ -1,0 +1,50 @@
+"""Work queue → one step of one shard, pool or run."""
+
+import uuid
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from slackwater import bootstrap
+from slackwater.adapters.heartbeat import Heartbeat
+from slackwater.settings import Settings
+
+logger, tracer, metrics = Logger(), Tracer(), Metrics()
+
+
+class Messages(BatchProcessor):
+    def failure_handler(self, record: Any, exception: Any) -> Any:
+        logger.error("message goes back to the queue", message_id=record.message_id, exc_info=exception)
+        return super().failure_handler(record, exception)
+
+
+processor = Messages(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+
+
+@cache
+def parts() -> bootstrap.Working:
+    return bootstrap.working(Settings.from_env())
+
+
+@tracer.capture_method(capture_response=False)
+def record_handler(record: SQSRecord) -> None:
+    working = parts()
+    done = working.work(
+        record.json_body,
+        worker=uuid.uuid4().hex,  # of this pass, not of the request: a retried request is another worker
+        alive=lambda renew: Heartbeat(working.queue, [record.receipt_handle], renew=renew),
+    )
+    metrics.add_metric("WorkDone", MetricUnit.Count, 1)
+    logger.info("work done", do=done.do, subject=done.subject, outcome=done.outcome)
+
+
+@logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics(capture_cold_start_metric=False)
+@tracer.capture_lambda_handler(capture_response=False)
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Any:
+    return process_partial_response(event=event, record_handler=record_handler, processor=processor, context=context)
