@@ -12,6 +12,7 @@ Each wraps one function or two. A ministack in which such a name is gone is refu
 
 from __future__ import annotations
 
+import importlib
 import json
 import threading
 from collections.abc import Callable
@@ -84,6 +85,8 @@ def main() -> None:
     name_versions(s3, eventbridge)
     accept_bedrock_events(eventbridge)
     count_workers_in_numbers(lambda_svc)
+    # The SAM transform takes a second to load: now, instead of in the middle of CreateStack.
+    threading.Thread(target=importlib.import_module, args=("samtranslator.translator.transform",), daemon=True).start()
     app.main()
 
 

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from local import processes
-from local.client import aws_client
+from local.client import Clients
 from local.errors import CloudError
 from local.processes import REPOSITORY
 from local.settings import CREDENTIALS, SATELLITES, Settings, choose_bedrock, repository_template
@@ -49,6 +49,7 @@ class Cloud:
     runtime_url: str
     batch_enabled: bool
     state_dir: Path
+    clients: Clients = dataclasses.field(repr=False, compare=False)
     supervisor: subprocess.Popen[bytes] | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def env(self) -> dict[str, str]:
@@ -68,9 +69,8 @@ class Cloud:
         }
 
     def client(self, service: str, region: str | None = None) -> Any:
-        """A boto3 client of this cloud; the Bedrock services go where the workers' calls go."""
-        endpoint = {"bedrock": self.bedrock_url, "bedrock-runtime": self.runtime_url}.get(service, self.endpoint)
-        return aws_client(endpoint, service, region or self.region)
+        """A boto3 client of this cloud, made once; the Bedrock services go where the workers' calls go."""
+        return self.clients.get(service, region or self.region)
 
     def worker_pids(self, function: str = "") -> list[int]:
         """The emulator's living Lambda worker processes, of those functions whose name contains `function`."""
@@ -167,8 +167,9 @@ def find(state_dir: Path) -> Cloud | None:
 
 
 def _cloud(state: Mapping[str, Any], state_dir: Path, supervisor: subprocess.Popen[bytes] | None) -> Cloud:
-    names = {f.name for f in dataclasses.fields(Cloud)} - {"state_dir", "supervisor"}
-    return Cloud(**{name: state[name] for name in names}, state_dir=state_dir, supervisor=supervisor)
+    names = {f.name for f in dataclasses.fields(Cloud)} - {"state_dir", "clients", "supervisor"}
+    clients = Clients(state["endpoint"], {"bedrock": state["bedrock_url"], "bedrock-runtime": state["runtime_url"]})
+    return Cloud(**{name: state[name] for name in names}, state_dir=state_dir, clients=clients, supervisor=supervisor)
 
 
 def _await_ready(child: subprocess.Popen[bytes], progress: Progress, log: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from local.client import aws_client
+from local.client import Clients
 from local.errors import CloudError
 from local.package import Template, artifact_key, load_template, package
 from local.settings import STACK
@@ -17,12 +17,14 @@ MAX_INLINE_TEMPLATE_BYTES = 51_200  # CreateStack's limit for TemplateBody; larg
 _TIMEOUT_S = 120.0
 
 
-def deploy(endpoint: str, region: str, stack: str, template: Path, parameters: Mapping[str, str]) -> dict[str, str]:
+def deploy(
+    clients: Clients, region: str, stack: str, template: Path, parameters: Mapping[str, str]
+) -> dict[str, str]:
     """Creates `stack` in `region` and answers its outputs. Raises CloudError with CloudFormation's reasons.
 
     Of `parameters` only those are given that the template declares.
     """
-    s3 = aws_client(endpoint, "s3", region)
+    s3 = clients.get("s3", region)
     bucket = f"slackwater-artifacts-{region}"
     where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
     s3.create_bucket(Bucket=bucket, **where)
@@ -38,8 +40,8 @@ def deploy(endpoint: str, region: str, stack: str, template: Path, parameters: M
     if len(body) > MAX_INLINE_TEMPLATE_BYTES:
         key = f"{stack}.template.json"
         s3.put_object(Bucket=bucket, Key=key, Body=body)
-        source = {"TemplateURL": f"{endpoint}/{bucket}/{key}"}
-    cloudformation = aws_client(endpoint, "cloudformation", region)
+        source = {"TemplateURL": f"{clients.endpoint}/{bucket}/{key}"}
+    cloudformation = clients.get("cloudformation", region)
     try:
         cloudformation.create_stack(
             StackName=stack, Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
@@ -71,27 +73,29 @@ def _wait_created(cloudformation: Any, stack: str) -> dict[str, str]:
     return {o["OutputKey"]: o["OutputValue"] for o in found.get("Outputs", [])}
 
 
-def stop_schedules(endpoint: str, region: str) -> None:
+def stop_schedules(clients: Clients, region: str) -> None:
     """Disables every rule with a schedule: it would beat at the wall clock's speed, beside our ticker."""
-    events = aws_client(endpoint, "events", region)
+    events = clients.get("events", region)
     for page in events.get_paginator("list_rules").paginate():
         for rule in page["Rules"]:
             if rule.get("ScheduleExpression"):
                 events.disable_rule(Name=rule["Name"])
 
 
-def deploy_satellite(endpoint: str, region: str, home_template: Path, parameters: Mapping[str, str]) -> dict[str, str]:
+def deploy_satellite(
+    clients: Clients, region: str, home_template: Path, parameters: Mapping[str, str]
+) -> dict[str, str]:
     """Deploys `satellite.yaml`, which lies beside the home template, in one further batch region; answers its outputs.
 
     The home stack's parameter SatelliteRegions must name the region. Events stay there: the emulated EventBridge
     delivers nothing across regions, so that the tick finds the ends of those batch jobs, as it must be able to.
     """
-    return deploy(endpoint, region, STACK, home_template.parent / "satellite.yaml", parameters)
+    return deploy(clients, region, STACK, home_template.parent / "satellite.yaml", parameters)
 
 
-def function_name(endpoint: str, region: str, stack: str, logical_id: str) -> str | None:
+def function_name(clients: Clients, region: str, stack: str, logical_id: str) -> str | None:
     """The physical name of a function of the stack, None where the template has no such resource."""
-    cloudformation = aws_client(endpoint, "cloudformation", region)
+    cloudformation = clients.get("cloudformation", region)
     for resource in cloudformation.describe_stack_resources(StackName=stack)["StackResources"]:
         if resource["LogicalResourceId"] == logical_id:
             return str(resource["PhysicalResourceId"])

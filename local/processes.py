@@ -32,7 +32,7 @@ def spawn_leashed(module: str, arguments: Sequence[str], env: Mapping[str, str],
 
     The caller keeps the returned object: closing its `stdin`, or ending, ends the child and all that the child started.
     """
-    with log.open("ab") as out:
+    with log.open("wb") as out:
         return subprocess.Popen(  # noqa: S603  (our own interpreter and modules)
             [sys.executable, "-m", "local.leash", module, *arguments],
             cwd=REPOSITORY, env=dict(env), stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT,

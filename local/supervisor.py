@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from local.client import Clients
 from local.errors import CloudError
 from local.forward import forward
 from local.processes import free_port, kill_group, spawn_leashed, tail, wait_healthy
@@ -76,13 +77,13 @@ class Supervisor:
         env = emulator_environment(s, os.environ, port, s.bedrock_url or control_url, s.runtime_url or control_url)
         self._spawn("aws", "local.aws", [], env)
         self._report({"step": "emulators"})
-        import local.deploy  # noqa: F401, PLC0415  (boto3 is loaded while they boot)
-
+        clients = Clients(endpoint)
+        clients.get("s3", REGION)  # boto3 is loaded while they boot
         self._wait("aws", f"{endpoint}/_ministack/health")
         if s.own_bedrock:
             self._wait("bedrock", f"{control_url}/_control/health")
         self._report({"step": "deploy"})
-        outputs, satellites = self._deploy(endpoint)
+        outputs, satellites = self._deploy(clients)
         if s.docker:
             for url in {endpoint, control_url}:
                 forward(DOCKER_HOST_ADDRESS, url)
@@ -94,18 +95,19 @@ class Supervisor:
             "pids": {"supervisor": os.getpid(), **{name: child.pid for name, child in self._children.items()}},
         }
 
-    def _deploy(self, endpoint: str) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    def _deploy(self, clients: Clients) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
         """The outputs of the home stack, and of each satellite by its region; the tick beats from here on."""
         from local.deploy import deploy, deploy_satellite, function_name, stop_schedules  # noqa: PLC0415
         from local.ticker import Ticker  # noqa: PLC0415
 
         s = self._settings
         parameters = s.template_parameters()
-        satellites = {region: deploy_satellite(endpoint, region, s.template, parameters) for region in s.satellites}
-        outputs = deploy(endpoint, REGION, STACK, s.template, parameters)
-        stop_schedules(endpoint, REGION)
-        if tick := function_name(endpoint, REGION, STACK, "TickFunction"):
-            Ticker(endpoint, REGION, tick, s.clock_rate, self.ended).start()
+        satellites = {
+            region: deploy_satellite(clients, region, s.template, parameters) for region in s.satellites}
+        outputs = deploy(clients, REGION, STACK, s.template, parameters)
+        stop_schedules(clients, REGION)
+        if tick := function_name(clients, REGION, STACK, "TickFunction"):
+            Ticker(clients, REGION, tick, s.clock_rate, self.ended).start()
         return outputs, satellites
 
     def _start_bedrock(self, endpoint: str) -> str:

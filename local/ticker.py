@@ -11,7 +11,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local.client import aws_client
+from local.client import Clients
 
 SCHEDULE_S = 60.0      # the template's rate(1 minute), in virtual seconds
 MIN_PAUSE_S = 0.25
@@ -39,9 +39,9 @@ def scheduled_event(rule_arn: str, now: datetime.datetime) -> dict[str, Any]:
 class Ticker(threading.Thread):
     """Invokes one function again and again, never twice at once, until `stop` is set. A failed beat is logged."""
 
-    def __init__(self, endpoint: str, region: str, function: str, clock_rate: float, stop: threading.Event) -> None:
+    def __init__(self, clients: Clients, region: str, function: str, clock_rate: float, stop: threading.Event) -> None:
         super().__init__(name="ticker", daemon=True)
-        self._lambda = aws_client(endpoint, "lambda", region, read_timeout_s=_INVOKE_TIMEOUT_S)
+        self._lambda = clients.get("lambda", region, _INVOKE_TIMEOUT_S)
         self._function, self._pause_s, self._ended = function, pause_s(clock_rate), stop
         self._rule_arn = f"arn:aws:events:{region}:000000000000:rule/local-tick"
 

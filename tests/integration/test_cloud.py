@@ -20,6 +20,7 @@ from local import processes
 from local.cloud import CloudError
 
 RIG = Path(__file__).parent / "rig" / "template.yaml"
+BARE = RIG.with_name("bare.yaml")
 
 
 def notes(cloud, kind):
@@ -171,7 +172,7 @@ def test_stopping_ends_every_process_and_leaves_only_logs(start_cloud, tmp_path)
 
 
 def test_a_detached_cloud_outlives_its_starter_and_is_stopped_from_its_folder(tmp_path, start_cloud):
-    cloud = start_cloud(template=RIG, detached=True)
+    cloud = start_cloud(template=BARE, detached=True)
     found = clouds.find(cloud.state_dir)
     assert found == cloud
     found.stop()
@@ -190,7 +191,7 @@ time.sleep(600)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
 def test_nothing_outlives_a_killed_starter(tmp_path, eventually, number):
     environ = {k: v for k, v in os.environ.items() if not k.startswith("AWS_ENDPOINT_URL")}
-    command = [sys.executable, "-c", STARTER, str(tmp_path), str(RIG)]
+    command = [sys.executable, "-c", STARTER, str(tmp_path), str(BARE)]
     with subprocess.Popen(command, cwd=processes.REPOSITORY, env=environ, stdout=subprocess.PIPE,
                           stderr=subprocess.DEVNULL) as starter:
         pids = json.loads(starter.stdout.readline())
@@ -202,8 +203,11 @@ def test_nothing_outlives_a_killed_starter(tmp_path, eventually, number):
 
 def test_nothing_outlives_a_killed_supervisor(start_cloud, eventually):
     cloud = start_cloud(template=RIG)
+    name = order(cloud, sleep_s=50)
+    busy = eventually(lambda: notes(cloud, f"received#{name}"))[0]["pid"]
     os.kill(cloud.pids["supervisor"], signal.SIGKILL)
-    eventually(lambda: living([pid for name, pid in cloud.pids.items() if name != "supervisor"]) == [], within_s=10)
+    others = [busy, *(pid for name, pid in cloud.pids.items() if name != "supervisor")]
+    eventually(lambda: living(others) == [], within_s=10)
     assert clouds.find(cloud.state_dir) is None
 
 
@@ -222,3 +226,20 @@ def test_a_callers_runtime_takes_the_model_calls_in_real_time(start_cloud):
     assert seen["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] == cloud.env()["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] == "http://127.0.0.1:9"
     assert seen["AWS_ENDPOINT_URL_BEDROCK"] == cloud.control_url
     assert (cloud.clock_rate, cloud.batch_enabled) == (1, False)
+
+
+def test_the_products_template_gives_everything_a_caller_needs(cloud):
+    variables = cloud.env()
+    assert variables["SLACKWATER_JOB_QUEUE"] == cloud.outputs["JobQueueUrl"]
+    for name in ("SLACKWATER_BUCKET", "SLACKWATER_REPLY_QUEUE", "SLACKWATER_REPLY_QUEUE_ARN", "SLACKWATER_CONTROL_URL"):
+        assert variables[name]
+    assert cloud.client("sqs").send_message(QueueUrl=variables["SLACKWATER_REPLY_QUEUE"], MessageBody="x")["MessageId"]
+
+
+def test_each_satellite_has_its_bucket_in_its_own_region_and_the_functions_know_it(cloud):
+    assert len(cloud.satellites) >= 1
+    assert cloud.outputs["SatelliteRegions"].split(",") == list(cloud.satellites)
+    for region, outputs in cloud.satellites.items():
+        where = cloud.client("s3", region).get_bucket_location(Bucket=outputs["BucketName"])["LocationConstraint"]
+        assert where == region
+        assert outputs["BucketName"].endswith(f"-{region}")
