@@ -8,7 +8,7 @@ TOOLS = .venv-tools
 ARCH = arm64
 PYTEST_ARGS =
 FUNCTION = RouteFunction
-EVENT = events/route-sqs-job.json
+EVENT = events/route.sqs.one_good.json
 
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --no-compile
 SAM = $(TOOLS)/bin/sam
