@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import pytest
 
 from local import cloud as clouds
+from tests.integration.driver import Driver
 
 RIG = Path(__file__).parent / "rig" / "template.yaml"
 Answer = TypeVar("Answer")
@@ -75,3 +76,9 @@ def start_cloud(tmp_path: Path) -> Iterator[Callable[..., clouds.Cloud]]:
     yield start
     for each in running:
         each.stop()
+
+
+@pytest.fixture
+def driver(cloud: clouds.Cloud) -> Driver:
+    """The product in the session's cloud, as a user drives it."""
+    return Driver(cloud)
