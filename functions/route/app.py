@@ -1,6 +1,7 @@
 """Job queue → on-demand call, pool, or back to the queue: a batch of messages at a time, each reported for itself."""
 
 import uuid
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -19,6 +20,14 @@ from slackwater.settings import Settings
 from slackwater.usecases.route import Outcome
 
 SPARE_S = 20.0  # what is left of the function's time for storing and sending on
+
+METRICS = {  # our counts → metrics, no dimension beyond the service
+    "stored": "JobsStored",
+    "pooled": "JobsPooled",
+    "sent_on": "JobsSentOn",
+    "refused": "MessagesRefused",
+    "repeats": "Repeats",
+}
 
 logger, tracer, metrics = Logger(), Tracer(), Metrics()
 
@@ -70,18 +79,10 @@ def lambda_handler(event: SQSEvent, context: LambdaContext) -> dict[str, Any]:
     for name, metric in METRICS.items():
         if outcome.counts.get(name):
             metrics.add_metric(metric, MetricUnit.Count, outcome.counts[name])
-    logger.info("batch done", messages=len(messages), back=len(outcome.back), **outcome.counts)
+    counts = {"messages": len(messages), "back": len(outcome.back), **outcome.counts}
+    logger.info("batch done", extra={"counts": counts})
     return _back(outcome.back)
 
 
-METRICS = {
-    "stored": "JobsStored",
-    "pooled": "JobsPooled",
-    "sent_on": "JobsSentOn",
-    "refused": "MessagesRefused",
-    "repeats": "Repeats",
-}
-
-
-def _back(message_ids: Any) -> dict[str, Any]:
+def _back(message_ids: Iterable[str]) -> dict[str, Any]:
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in message_ids]}

@@ -1,5 +1,6 @@
 """Queued jobs and their runs, as the ledger keeps them: what a message says, and what is already known of its job."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -199,3 +200,19 @@ class Pool:
     opened_at: datetime
     deadline: datetime  # the earliest of its jobs
     next_check_at: datetime | None = None
+
+
+Member = tuple[Entry, Pooled]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much a pool takes."""
+
+    max_count: int
+    max_bytes: int
+
+    def holds(self, pool: Pool, members: Sequence[Member]) -> bool:
+        """Whether all of `members` fit."""
+        size = sum(pooled.bytes for _, pooled in members)
+        return pool.count + len(members) <= self.max_count and pool.bytes + size <= self.max_bytes

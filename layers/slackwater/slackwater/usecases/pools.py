@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from slackwater.model.claim import Entry, JobState, Pool, Pooled
+from slackwater.model.claim import Entry, JobState, Member, Pool, Pooled, Room
 from slackwater.model.clock import Clock, later
 from slackwater.model.job import Lane
 from slackwater.model.profile import Profile
@@ -28,13 +28,6 @@ JOBS_A_BLOCK: Final = 1_000
 AGAIN_S: Final = 600.0  # a pool whose work message was lost gets another one
 
 
-class RoomOf(Protocol):
-    """How much a pool takes (adapters.ledger.pools.Room)."""
-
-    max_count: int
-    max_bytes: int
-
-
 class PoolsPort(Protocol):
     """The ledger of pools (adapters.ledger.pools)."""
 
@@ -44,11 +37,11 @@ class PoolsPort(Protocol):
     def join(
         self,
         seen: Pool,
-        members: Sequence[tuple[Entry, Pooled]],
+        members: Sequence[Member],
         *,
         deadline: datetime,
         next_check_at: datetime,
-        room: Any,
+        room: Room,
     ) -> frozenset[str] | None: ...
     def members(self, pool: str) -> Iterator[Pooled]: ...
     def shift(self, pool: str, old: str, new: str, *, next_check_at: datetime) -> bool: ...
@@ -68,7 +61,7 @@ class PoolIntake:
         pools: PoolsPort,
         documents: Documents,
         clock: Clock,
-        room: RoomOf,
+        room: Room,
         latest_start: Callable[[datetime], datetime],
     ) -> None:
         """`latest_start`: when a batch job for a deadline must begin at the latest, so that a rescue still holds it."""

@@ -104,7 +104,7 @@ class Closing:
         results: Results,
         workflow: Workflow,
         clock: Clock,
-        ask_tick: Callable[[str], None],
+        ask_tick: Callable[[str], object],
     ) -> None:
         """`ask_tick` asks for a run to be closed now; if that gets lost, the tick finds it within a minute."""
         self._runs = runs

@@ -5,7 +5,6 @@ one transaction with its own state, while the pool is open and has room; else th
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -13,25 +12,10 @@ from slackwater.adapters.ledger.jobs import Jobs
 from slackwater.adapters.ledger.retry import transact
 from slackwater.adapters.ledger.table import ConditionFailed, Key, Table, TransactionFailed, Write, due_partition
 from slackwater.model import ids
-from slackwater.model.claim import Entry, Pool, Pooled
+from slackwater.model.claim import Member, Pool, Pooled, Room
 from slackwater.model.clock import Clock, iso, later, parse_iso
 
 JOINS_A_TRANSACTION: Final = 45  # two actions a job, and the pool
-
-Member = tuple[Entry, Pooled]
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """How much a pool takes."""
-
-    max_count: int
-    max_bytes: int
-
-    def holds(self, pool: Pool, members: Sequence[Member]) -> bool:
-        """Whether all of `members` fit."""
-        size = sum(pooled.bytes for _, pooled in members)
-        return pool.count + len(members) <= self.max_count and pool.bytes + size <= self.max_bytes
 
 
 class Pools:

@@ -102,9 +102,10 @@ class Table:
         """The items of these keys that exist, in no order (BatchGetItem: 100 keys and 16 MB a call)."""
         found: list[Item] = []
         for start in range(0, len(keys), MAX_TRANSACTION):
-            wanted: dict[str, Any] | None = {"Keys": [_key(key) for key in keys[start : start + MAX_TRANSACTION]], "ConsistentRead": True}
+            some = [_key(key) for key in keys[start : start + MAX_TRANSACTION]]
+            wanted: dict[str, Any] | None = {"Keys": some, "ConsistentRead": True}
             while wanted:
-                answer = self._client.batch_get_item(RequestItems={self._name: wanted})
+                answer: Any = self._client.batch_get_item(RequestItems={self._name: wanted})
                 found += (item_of(wire) for wire in answer["Responses"].get(self._name, []))
                 wanted = answer.get("UnprocessedKeys", {}).get(self._name)
         return found
