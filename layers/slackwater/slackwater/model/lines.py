@@ -1,8 +1,7 @@
 """Physical lines of a stream of chunks, at flat memory whatever the lines are."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 MAX_LINE_BYTES: Final = 20_000_000
 """A longer line is refused: no model takes it (InvokeModel and Converse end at 25 MB), and a worker has to hold it."""
@@ -10,17 +9,21 @@ MAX_LINE_BYTES: Final = 20_000_000
 _BOM: Final = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True)
-class TooLong:
-    """Stands for a line that was longer than allowed and was not kept."""
+class TooLong(bytes):
+    """Stands for a line that was longer than allowed and was not kept: no bytes, but the length that it had."""
 
     size_bytes: int
+
+    def __new__(cls, size_bytes: int) -> Self:
+        made = super().__new__(cls)
+        made.size_bytes = size_bytes
+        return made
 
     def __len__(self) -> int:
         return self.size_bytes
 
 
-def batches(chunks: Iterable[bytes], max_bytes: int = MAX_LINE_BYTES) -> Iterator[list[bytes | TooLong]]:
+def batches(chunks: Iterable[bytes], max_bytes: int = MAX_LINE_BYTES) -> Iterator[list[bytes]]:
     """The lines that end in each chunk, without their `\\n`; a byte-order mark before the first is dropped.
 
     Every `\\n` ends a line, blank ones too, so that counting them gives line numbers; a last line may lack it.
@@ -28,11 +31,10 @@ def batches(chunks: Iterable[bytes], max_bytes: int = MAX_LINE_BYTES) -> Iterato
     begun: list[bytes] = []  # the pieces of the line that the chunks so far left open; none of one that is too long
     size = 0  # of that line
     for chunk in _without_bom(chunks):
-        pieces: list[bytes | TooLong] = [*chunk.split(b"\n")]
-        tail = bytes(pieces.pop())
+        pieces = chunk.split(b"\n")
+        tail = pieces.pop()
         if pieces:
-            head = bytes(pieces[0])
-            pieces[0] = _line([*begun, head], size + len(head), max_bytes)
+            pieces[0] = _line([*begun, pieces[0]], size + len(pieces[0]), max_bytes)
             begun, size = [], 0
             yield pieces
         size += len(tail)
@@ -41,7 +43,7 @@ def batches(chunks: Iterable[bytes], max_bytes: int = MAX_LINE_BYTES) -> Iterato
         yield [_line(begun, size, max_bytes)]
 
 
-def _line(pieces: list[bytes], size: int, max_bytes: int) -> bytes | TooLong:
+def _line(pieces: list[bytes], size: int, max_bytes: int) -> bytes:
     return TooLong(size) if size > max_bytes else b"".join(pieces)
 
 

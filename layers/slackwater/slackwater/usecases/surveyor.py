@@ -11,7 +11,8 @@ from slackwater.model import deadline, result
 from slackwater.model.checks import fail
 from slackwater.model.clock import iso
 from slackwater.model.dialects import RECOGNISE_FROM, Dialect, recognise
-from slackwater.model.dialects.row import NO_LABEL, Label, Row, Usual
+from slackwater.model.dialects.row import NO_LABEL, Label, Row
+from slackwater.model.dialects.template import Template
 from slackwater.model.errors import BadInput
 from slackwater.model.ids import block_name
 from slackwater.model.input_row import default_id
@@ -32,6 +33,9 @@ RECORD_BYTES: Final = 16
 RECOGNISE_BYTES: Final = 8 * 1024 * 1024
 """So much is held back at most until the dialect is known."""
 MAX_LABELS: Final = 10_000
+MAX_LESSONS: Final = 20
+WORTH_COMPARING: Final = 0.5
+"""The share of lines that must equal the template for it to be kept."""
 MAX_EXPECTED_IDS: Final = 2_000_000
 
 
@@ -88,20 +92,21 @@ class Surveyor:
         self.lines = 0  # not counting blank ones
         self.blocks: list[Block] = []
         self.classes = Classes(options.profile)
-        self._held: list[bytes | TooLong] = []  # lines whose dialect is not known yet
+        self._held: list[bytes] = []  # lines whose dialect is not known yet
         self._held_bytes = 0
         self._held_objects: list[dict[str, Any]] = []
         self._number = 0  # of the last line taken
         self._seen = SeenIds()
         self._labels: dict[Label, _Said] = {}
-        self._nothing_said = self._say(NO_LABEL)
+        self._template: Template | None = None
+        self._lessons = 0
         self._other_models = self._first_other_model = 0
         self._cutter = Cutter()
         self._open_block(0)
 
     # ------------------------------------------------------------------ lines
 
-    def take(self, batch: Sequence[bytes | TooLong]) -> None:
+    def take(self, batch: Sequence[bytes]) -> None:
         """The next lines, in order."""
         if self.dialect is not None:
             self._take(batch)
@@ -138,7 +143,7 @@ class Surveyor:
         held, self._held, self._held_bytes, self._held_objects = self._held, [], 0, []
         self._take(held)
 
-    def _take(self, batch: Sequence[bytes | TooLong]) -> None:
+    def _take(self, batch: Sequence[bytes]) -> None:
         """Piece by piece: lines that surely lie in the open block go at once, one that may open a block goes by itself."""
         place = 0
         while place < len(batch):
@@ -157,20 +162,19 @@ class Surveyor:
                 self._open_block(self._number + 1)
             self._check((raw,))
 
-    def _check(self, lines: Sequence[bytes | TooLong]) -> tuple[int, int]:
+    def _check(self, lines: Sequence[bytes]) -> tuple[int, int]:
         """Lines of the open block, each to its rows or refusals; how many are not blank, and their bytes.
 
-        This is where a survey spends its time: written flat, with bound methods, for the usual kind of line.
+        This is where a survey spends its time, hence flat: most lines equal the template but for id and text.
         """
         loads, dumps, newline = orjson.loads, orjson.dumps, orjson.OPT_APPEND_NEWLINE
-        usual = _nothing_is_usual if self.dialect is None else self.dialect.usual
-        first_line_of, append, labels = self._seen.first_line, self._rows.append, self._labels
-        number = self._number
-        blank = blank_bytes = 0
+        first_line_of, rows, template, number = self._seen.first_line, self._rows, self._template, self._number
+        blank = blank_bytes = same = row_bytes = text_bytes = 0
+        unlike = b""
         for raw in lines:
             number += 1
             try:
-                found = loads(raw)  # type: ignore[arg-type]  # a TooLong is refused like a broken line
+                found = loads(raw)
             except orjson.JSONDecodeError:
                 if _is_blank(raw):
                     blank += 1
@@ -178,79 +182,111 @@ class Surveyor:
                 else:
                     self._refuse(number, None, BadInput(_what_is_wrong(raw)))
                 continue
-            known = usual(found)
-            if known is None:
-                self._read(number, found)
+            varied = None if template is None else template.match(found)
+            if varied is None or template is None:
+                if self._check_unlike(number, found):
+                    unlike = raw
                 continue
-            id_, request, (traits, text_bytes, limit), label = known
-            if label is None:
-                says = self._nothing_said
-            else:
-                try:
-                    says = labels.get(label) or self._say(label)
-                except BadInput as exc:
-                    self._refuse(number, id_, exc)
-                    continue
+            id_, text = varied
             if id_ is None:
                 id_ = default_id(number)
             first_line = first_line_of(id_, number)
             if first_line is not None:
                 self._refuse_repeated(number, id_, first_line)
                 continue
-            row = {"line": number, "id": id_, "request": request}
-            if says.fields:
-                row.update(says.fields)
-            if says.other_model:
-                self._count_other_model(number)
+            row = template.row
+            row["line"], row["id"] = number, id_
+            template.written_text["text"] = text
             written = dumps(row, option=newline)
-            append(written)
-            load = says.loads.get(traits) or self._load(says, traits)
-            load.jobs += 1
-            load.bytes += len(written) + RECORD_BYTES
-            load.input_tokens += of_text(text_bytes, len(request["messages"]))
-            load.max_output_tokens += says.max_tokens if limit is None else limit
+            rows += written
+            row_bytes += len(written)
+            same += 1
+            text_bytes += len(text) if text.isascii() else len(text.encode())
+        if same and template is not None:
+            self._count_same(template, same, row_bytes, text_bytes)
+        if unlike:
+            self._learn(unlike, same / len(lines))
         self._number = number
         counted, size = len(lines) - blank, sum(map(len, lines)) + len(lines) - blank_bytes
         self.lines += counted
         self._block_bytes += size
         return counted, size
 
-    def _read(self, number: int, found: Any) -> None:
-        """A line that is not of the usual kind."""
+    def _count_same(self, template: Template, jobs: int, row_bytes: int, text_bytes: int) -> None:
+        says, traits = self._said(template.label), template.traits
+        load = says.loads.get(traits) or self._load(says, traits)
+        load.jobs += jobs
+        load.bytes += row_bytes + RECORD_BYTES * jobs
+        load.input_tokens += of_text(text_bytes + jobs * template.constant_bytes, jobs * template.messages, jobs)
+        load.max_output_tokens += jobs * (says.max_tokens if template.limit is None else template.limit)
+        self._accepted += jobs
+        if says.other_model:
+            self._other_models += jobs
+
+    def _learn(self, raw: bytes, share: float) -> None:
+        """The next template. A file in which hardly two lines are alike is given up after a while."""
+        if self._lessons == MAX_LESSONS or self.dialect is None:
+            self._template = None if share < WORTH_COMPARING else self._template
+            return
+        if share > WORTH_COMPARING:
+            return
+        self._lessons += 1
+        known = self.dialect.usual(orjson.loads(raw))
+        if known is not None:
+            self._template = Template.learn(orjson.loads(raw), self.dialect.id_field, self.dialect.text_at, known)
+            if self._template is not None:
+                self._template.row.update(self._said(known[3]).fields)
+
+    def _check_unlike(self, number: int, found: Any) -> bool:
+        """A line that is not like the template; whether it may become the next one."""
         if type(found) is not dict or self.dialect is None:
             self._refuse(number, None, BadInput("the line is JSON, but no object"))
-            return
-        id_ = self.dialect.caller_id(found)
+            return False
+        known = self.dialect.usual(found)
+        id_ = self.dialect.caller_id(found) if known is None else known[0]
         try:
-            row = self.dialect.read(found)
-            says = self._labels.get(row.label) or self._say(row.label)
+            if known is None:
+                row = self.dialect.read(found)
+                self._accept(number, row, input_tokens(row.request), max_output_tokens(row.request, 0))
+                return False
+            id_, request, (traits, text_bytes, limit), label = known
+            row = Row(id_, request, traits, label or NO_LABEL)
+            self._accept(number, row, of_text(text_bytes, len(request["messages"])), limit or 0)
+            return True
         except BadInput as exc:
             self._refuse(number, id_, exc)
-            return
-        id_ = default_id(number) if row.id is None else row.id
+            return False
+
+    def _accept(self, number: int, row: Row, tokens: int, limit: int) -> None:
+        """A checked line, `limit` 0 if it names none. Raises BadInput for what its label says."""
+        id_, request, traits, label, tags = row
+        says = self._said(label)
+        if id_ is None:
+            id_ = default_id(number)
         first_line = self._seen.first_line(id_, number)
         if first_line is not None:
             self._refuse_repeated(number, id_, first_line)
             return
-        line = {"line": number, "id": id_, "request": row.request, **says.fields}
-        if row.tags:
-            line["tags"] = row.tags
-        if says.other_model:
-            self._count_other_model(number)
+        line = {"line": number, "id": id_, "request": request, **says.fields}
+        if tags:
+            line["tags"] = tags
         written = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
-        self._rows.append(written)
-        load = says.loads.get(row.traits) or self._load(says, row.traits)
+        self._rows += written
+        load = says.loads.get(traits) or self._load(says, traits)
         load.jobs += 1
         load.bytes += len(written) + RECORD_BYTES
-        load.input_tokens += input_tokens(row.request)
-        load.max_output_tokens += max_output_tokens(row.request, says.max_tokens)
+        load.input_tokens += tokens
+        load.max_output_tokens += limit or says.max_tokens
+        self._accepted += 1
+        if says.other_model:
+            self._other_models += 1
+            self._first_other_model = self._first_other_model or number
 
-    def _count_other_model(self, number: int) -> None:
-        self._other_models += 1
-        self._first_other_model = self._first_other_model or number
+    def _said(self, label: Label | None) -> _Said:
+        """What follows from a label. Raises BadInput."""
+        return self._labels.get(label or NO_LABEL) or self._say(label or NO_LABEL)
 
     def _say(self, label: Label) -> _Said:
-        """What follows from a label. Raises BadInput."""
         model, profile, deadline_text, lane = label
         own = self._options.profile
         if profile is not None and profile not in self._profiles:
@@ -292,19 +328,18 @@ class Surveyor:
         self._block = block_name(len(self.blocks))
         self._first_line = first_line
         self._block_bytes = 0
-        self._rows: list[bytes] = []
-        self._refused: list[bytes] = []
+        self._rows, self._accepted = bytearray(), 0
+        self._refusals, self._refused = bytearray(), 0
         self._counting: list[_Said] = []
 
     def _close_block(self) -> None:
         if not self._first_line:
             return
         self._forget_loads()
-        for rows, put in ((self._rows, self._sink.put_input), (self._refused, self._sink.put_refused)):
+        for rows, put in ((self._rows, self._sink.put_input), (self._refusals, self._sink.put_refused)):
             if rows:
-                body = b"".join(rows)
-                self._writes.submit(len(body), put, self._block, body)
-        counts = len(self._rows), len(self._refused)
+                self._writes.submit(len(rows), put, self._block, bytes(rows))
+        counts = self._accepted, self._refused
         self.blocks.append(Block(self._block, self._first_line, self._number, *counts, self._block_bytes))
 
     # ------------------------------------------------------------------ refusals
@@ -320,16 +355,12 @@ class Surveyor:
             at=self._now,
             **more,
         )
-        self._refused.append(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+        self._refusals += orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+        self._refused += 1
 
     def _refuse_repeated(self, number: int, id_: str, first_line: int) -> None:
         why = BadInput(f"line {first_line} has this id already: ids are unique in a file")
         self._refuse(number, id_, why, DUPLICATE_ID, first_line=first_line)
-
-
-def _nothing_is_usual(_: Any) -> Usual | None:
-    """While the dialect is not known there are no objects."""
-    return None
 
 
 def _resolved(text: str, sent_at: datetime) -> datetime:
@@ -339,19 +370,19 @@ def _resolved(text: str, sent_at: datetime) -> datetime:
         raise BadInput(exc.message, "/deadline") from None
 
 
-def _is_blank(raw: bytes | TooLong) -> bool:
+def _is_blank(raw: bytes) -> bool:
     return not isinstance(raw, TooLong) and not raw.strip()
 
 
-def _object(raw: bytes | TooLong) -> dict[str, Any] | None:
+def _object(raw: bytes) -> dict[str, Any] | None:
     try:
-        found = orjson.loads(raw)  # type: ignore[arg-type]  # a TooLong is no JSON
+        found = orjson.loads(raw)
     except orjson.JSONDecodeError:
         return None
     return found if type(found) is dict else None
 
 
-def _what_is_wrong(raw: bytes | TooLong) -> str:
+def _what_is_wrong(raw: bytes) -> str:
     if isinstance(raw, TooLong):
         return f"the line has {len(raw):,} bytes: at most {MAX_LINE_BYTES:,}"
     try:

@@ -7,6 +7,7 @@ from slackwater.model.message import MAX_ID_CHARS
 from slackwater.model.request import inspect, plain_outline
 
 ID_FIELD: Final = "id"
+TEXT_AT: Final = ("messages", -1, "content", -1, "text")
 
 
 def is_telltale(found: dict[str, Any]) -> bool:

@@ -17,6 +17,7 @@ from slackwater.model.message import MAX_ID_CHARS
 from slackwater.model.request import MAX_INT, inspect, plain_outline
 
 ID_FIELD: Final = "custom_id"
+TEXT_AT: Final = ("body", "messages", -1, "content")
 URL: Final = "/v1/chat/completions"
 
 _DATA_URI: Final = r"data:image/(png|jpeg|jpg|gif|webp);base64,([A-Za-z0-9+/]+={0,2})"

@@ -8,6 +8,7 @@ from slackwater.model.message import MAX_DEADLINE_CHARS, MAX_ID_CHARS, MAX_PROFI
 from slackwater.model.request import inspect, plain_outline
 
 ID_FIELD: Final = "job_id"
+TEXT_AT: Final = ("request", "messages", -1, "content", -1, "text")
 
 _FOR_QUEUES: Final = {
     "run_id": "the jobs of a file are one run: take it out",
