@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from slackwater.usecases.inspect import Inspect, Progress
 from slackwater_cli.connection import Connection
 from slackwater_cli.errors import Complaint
 
+RESTS_S: Final = 3.0  # real seconds between two looks at the health of a profile's routes
 READ_PARTS: Final = 2_000  # parts of one run that are read for the live count; above it the receipt tells
 
 
@@ -64,6 +66,7 @@ class CloudReader:
         self._ended: dict[str, BatchJob] = {}
         self._tallies: dict[str, PartTally] = {}
         self._routes: dict[str, tuple[str, ...]] = {}
+        self._resting_known: dict[str, tuple[float, Mapping[str, datetime]]] = {}
         self._health = RouteHealth(table, self.clock, random.Random(0))  # noqa: S311  (reads only: nothing is drawn)
 
     def run_of(self, name: str) -> str:
@@ -87,7 +90,7 @@ class CloudReader:
             return None
         return Snapshot(
             progress,
-            self._tally(run_id),
+            self._tally(progress),
             {shard.id: job for shard, job in self._asked(progress)},
             self._resting(progress),
         )
@@ -135,8 +138,9 @@ class CloudReader:
             else f"{found['status']} {found.get('error', '')}".strip()
         )
 
-    def _tally(self, run_id: str) -> Mapping[str, int]:
-        return self._tallies.setdefault(run_id, PartTally(self.store, run_id)).read()
+    def _tally(self, progress: Progress) -> Mapping[str, int]:
+        tally = self._tallies.setdefault(progress.run_id, PartTally(self.store, progress.run_id))
+        return tally.read(progress.done)
 
     def _asked(self, progress: Progress) -> Iterator[tuple[Shard, BatchJob]]:
         for shard in progress.shards:
@@ -162,9 +166,15 @@ class CloudReader:
         return self._bedrock[region]
 
     def _resting(self, progress: Progress) -> Mapping[str, datetime]:
+        if progress.ended:
+            return {}
         if progress.profile not in self._routes:
             self._routes[progress.profile] = self._names_of_routes(progress.profile)
-        return self._health.resting(self._routes[progress.profile])
+        known = self._resting_known.get(progress.profile)
+        if known is None or time.monotonic() - known[0] > RESTS_S:
+            known = (time.monotonic(), self._health.resting(self._routes[progress.profile]))
+            self._resting_known[progress.profile] = known
+        return known[1]
 
     def _names_of_routes(self, profile: str) -> tuple[str, ...]:
         """Empty where the profile is gone or no longer fits: the run that pinned it goes on all the same."""
@@ -184,10 +194,12 @@ class PartTally:
         self._prefix = names.parts_prefix(run_id)
         self._seen: set[str] = set()
         self._regions: Counter[str] = Counter()
+        self._done = 0
 
-    def read(self) -> Mapping[str, int]:
-        """Answers by region so far, of the first 2,000 parts."""
-        if len(self._seen) < READ_PARTS:
+    def read(self, done: int) -> Mapping[str, int]:
+        """Answers by region so far, of the first 2,000 parts; looks again only when `done`, the ledger's count, is new."""
+        if done != self._done and len(self._seen) < READ_PARTS:
+            self._done = done
             for key in self._store.keys(self._prefix):
                 if key not in self._seen and "/refused." not in key:
                     self._seen.add(key)

@@ -17,14 +17,14 @@ from slackwater_cli import embedded, files, words
 from slackwater_cli.bedrock_control import Control
 from slackwater_cli.cloud_reader import CloudReader
 from slackwater_cli.connection import of_cloud
-from slackwater_cli.demo_inputs import QUEUE_RUN, DemoFile, demo_files, demo_messages
+from slackwater_cli.demo_inputs import QUEUE_RUN, URGENT, DemoFile, demo_files, demo_messages
 from slackwater_cli.demo_promises import Evidence, Promise, promises
 from slackwater_cli.errors import BROKEN, SETTLED
 from slackwater_cli.follow import follow
 from slackwater_cli.receipts import comparison, regions_table
 from slackwater_cli.screen import Screen
 
-RATE: Final = 60.0  # a batch job of twelve minutes takes twelve seconds; `30m` leave thirty
+RATE: Final = 60.0  # a batch job of twelve minutes takes twelve seconds
 TIMEOUT_S: Final = 120.0
 THROTTLED: Final = "us-west-2"
 CALLS_A_MINUTE: Final = 4  # what is left of the throttled region's quota
@@ -78,7 +78,7 @@ def _run(screen: Screen, cloud: Cloud, folder: Path, given: list[DemoFile]) -> F
     _send(cloud, sent)
     queue_run = f"queue run {QUEUE_RUN}"
     runs[queue_run] = ids.run_of_name("default", QUEUE_RUN, 1)
-    screen.note(f"sent {len(sent) - 1} jobs to the queue, due in 30m, and the word that closes their run")
+    screen.note(f"sent {len(sent) - 1} jobs to the queue, due in {URGENT}, and the word that closes their run")
     receipts = follow(reader, runs, screen, timeout_s=TIMEOUT_S, title="slackwater demo")
     for name, run_id in runs.items():
         reader.download(run_id, _folder_of(folder, name))
@@ -105,7 +105,7 @@ def _print(screen: Screen, folder: Path, finished: Finished, seconds: float) -> 
     )
     for promise in finished.promises:
         mark, style = ("✓", "green") if promise.kept else ("✗", "bold red")
-        screen.show(Text.assemble((f"{mark} ", style), promise.text, (f"  {promise.detail}", "dim")))
+        screen.show(Text.assemble((f"{mark} ", style), f"{promise.text:34}", (promise.detail, "dim")))
     for name in finished.receipts:
         screen.show(Text.assemble((f"{name:16} ", "dim"), f"{_folder_of(folder, name)}/"))
     screen.note(f"done in {seconds:.0f} s; nothing is left running")

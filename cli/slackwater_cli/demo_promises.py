@@ -47,7 +47,7 @@ def _accounts(evidence: Evidence) -> Iterator[Promise]:
     yield Promise(
         "every id is accounted for",
         kept,
-        f"{given} given = {accepted} accepted + {refused} refused; accepted = {succeeded} succeeded + {failed} failed",
+        f"{given} = {accepted} accepted + {refused} refused; {accepted} = {succeeded} succeeded + {failed} failed",
     )
     yield Promise(
         "bad lines harmed only themselves", failed == 0 and refused > 0, f"{refused} refused, {failed} failed"
@@ -96,7 +96,7 @@ def _bill(evidence: Evidence) -> Iterator[Promise]:
     yield Promise(
         "no prompt was paid twice",
         bill["paid_again"] <= repeats,
-        f"the bill has {bill['prompts']} prompts, {bill['paid_again']} paid again; the receipts say {repeats} repeats",
+        f"{bill['prompts']} prompts billed, {bill['paid_again']} of them again; {repeats} repeats on the receipts",
     )
     billed = (bill["prompts"], bill["input_tokens"], bill["output_tokens"])
     said = (succeeded, sum(r["input_tokens"] for r in receipts), sum(r["output_tokens"] for r in receipts))
@@ -104,7 +104,7 @@ def _bill(evidence: Evidence) -> Iterator[Promise]:
     yield Promise(
         "the receipts agree with the bill",
         kept,
-        f"billed {billed[0]} answers, {billed[1]} + {billed[2]} tokens; receipts {said[0]}, {said[1]} + {said[2]}",
+        f"billed {billed[0]} prompts, {billed[1] + billed[2]} tokens; receipts {said[0]}, {said[1] + said[2]}",
     )
 
 

@@ -73,6 +73,7 @@ def short_lived(screen: Screen, rate: float) -> Iterator[local_cloud.Cloud]:
         screen.note(f"the logs of the embedded cloud are in {folder / 'logs'}", "dim")
         raise
     except BaseException:  # Ctrl-C
+        screen.note("stopped; the embedded cloud and what it held are gone")
         shutil.rmtree(folder, ignore_errors=True)
         raise
     shutil.rmtree(folder, ignore_errors=True)

@@ -14,7 +14,7 @@ from slackwater_cli.cloud_reader import CloudReader, Snapshot
 from slackwater_cli.errors import BROKEN, UNSETTLED, Complaint
 from slackwater_cli.screen import Screen, console, is_live
 
-LOOK_S: Final = 0.5  # real seconds between two looks on a terminal
+LOOK_S: Final = 1.0  # real seconds between two looks: each asks the ledger for every run under watch
 LINE_S: Final = 3.0  # real seconds between two lines in a log
 WORKFLOW_S: Final = 5.0  # real seconds between two looks at the workflow of a run
 RECEIPT_S: Final = 15.0  # real seconds that an ended run may take to show its receipt

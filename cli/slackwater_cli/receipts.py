@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -13,6 +14,10 @@ from slackwater.model.money import pico_from_usd_float, usd_float
 from slackwater_cli import words
 
 LANES = ("on_demand", "flex", "batch")
+REASONS = {
+    "empty_input": "the file has no line, so there was nothing to run",
+    "not_jsonl": "no line of the file is a JSON object: send JSON Lines, one object a line",
+}
 MONEY = ("cost_usd", "list_usd", "saved_usd")
 
 
@@ -27,25 +32,26 @@ def receipt_view(receipt: Mapping[str, Any]) -> RenderableType:
 
 def comparison(receipts: Mapping[str, Mapping[str, Any]]) -> Table:
     """Several receipts side by side: what went where, and what it cost against list."""
-    table = Table(pad_edge=False, header_style="bold", show_footer=True)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, header_style="bold", show_footer=True)
     table.add_column("run", no_wrap=True, footer="all")
     total = _total(receipts.values())
     for title, key in (("jobs", "accepted"), ("failed", "failed"), ("refused", "refused_lines")):
         table.add_column(title, justify="right", footer=words.count(total[key]))
     for lane in LANES:
-        table.add_column(lane.replace("_", "-"), justify="right", footer=words.count(total[lane]))
-    table.add_column("cost", justify="right", footer=words.usd(total["cost_usd"]))
-    table.add_column("list", justify="right", footer=words.usd(total["list_usd"]))
+        table.add_column(lane.replace("_", " "), justify="right", footer=words.count(total[lane]))
+    for title, key in (("cost", "cost_usd"), ("list", "list_usd")):
+        table.add_column(title, justify="right", footer=words.usd_short(total[key]))
     table.add_column("saved", justify="right", footer=words.share(total["saved_usd"], total["list_usd"]))
     table.add_column("repeats", justify="right", footer=words.count(total["repeats"]))
     for name, one in receipts.items():
         table.add_row(
             Text(name),
-            words.count(one["accepted"]), words.count(one["failed"]), words.count(one["refused_lines"]),
+            *(words.count(one[key]) for key in ("accepted", "failed", "refused_lines")),
             *(words.count(one["lanes"][lane]["jobs"]) for lane in LANES),
-            words.usd(one["cost_usd"]), words.usd(one["list_usd"]), words.share(one["saved_usd"], one["list_usd"]),
+            *(words.usd_short(one[key]) for key in ("cost_usd", "list_usd")),
+            words.share(one["saved_usd"], one["list_usd"]),
             words.count(one["repeats"]),
-        )  # fmt: skip
+        )
     return table
 
 
@@ -57,24 +63,26 @@ def regions_table(receipts: Sequence[Mapping[str, Any]]) -> Table:
         for region, part in receipt["regions"].items():
             jobs[region] = jobs.get(region, 0) + part["jobs"]
             cost_pico[region] = cost_pico.get(region, 0) + (pico_from_usd_float(part["cost_usd"]) or 0)
-    table = Table(pad_edge=False, header_style="bold")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, header_style="bold")
     table.add_column("region")
     table.add_column("jobs", justify="right")
     table.add_column("cost", justify="right")
     for region in sorted(jobs, key=lambda name: (-jobs[name], name)):
-        table.add_row(region, words.count(jobs[region]), words.usd(usd_float(cost_pico[region])))
+        table.add_row(region, words.count(jobs[region]), words.usd_short(usd_float(cost_pico[region])))
     return table
 
 
 def _head(receipt: Mapping[str, Any]) -> Text:
     style = "bold green" if receipt["status"] == "settled" else "bold red"
     reason = f" ({receipt['reason']})" if receipt.get("reason") else ""
+    why = f"\n{REASONS[receipt['reason']]}" if receipt.get("reason") in REASONS else ""
     name = f"  {receipt['name']}" if receipt.get("name") else ""
     profile = f"  profile {receipt['profile']}" if receipt.get("profile") else ""
     return Text.assemble(
         ("run ", "dim"), receipt["run_id"], (f"{name}{profile}\n", "dim"), (receipt["status"] + reason, style),
         f": {words.count(receipt['accepted'])} accepted = {words.count(receipt['succeeded'])} succeeded + "
         f"{words.count(receipt['failed'])} failed; {words.count(receipt['refused_lines'])} lines refused",
+        (why, "yellow"),
     )  # fmt: skip
 
 

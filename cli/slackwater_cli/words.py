@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
 
 DASH = "–"
@@ -52,6 +53,13 @@ def usd(amount: float | None) -> str:
         return f"{sign}${size:,.2f}"
     digits = f"{size:.6f}" if size >= 0.000_001 else f"{size:.12f}"
     return f"{sign}${digits.rstrip('0').rstrip('.')}"
+
+
+def usd_short(amount: float | None) -> str:
+    """As `usd`, with three digits that say something: for columns."""
+    if amount is None or amount == 0 or abs(amount) >= 1:
+        return usd(amount)
+    return f"{'-' if amount < 0 else ''}${abs(amount):.{2 - math.floor(math.log10(abs(amount)))}f}"
 
 
 def share(part: float | None, whole: float | None) -> str:

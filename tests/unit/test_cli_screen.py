@@ -108,13 +108,13 @@ def test_an_unknown_price_is_a_dash_and_never_zero():
     assert f"cost      {words.DASH}  without 7 jobs of unknown price" in text
     total = receipts.comparison({"a": RECEIPT, "b": {**RECEIPT, "cost_usd": None}})
     assert total.columns[7].footer == words.DASH
-    assert total.columns[8].footer == "$0.04938"
+    assert total.columns[8].footer == "$0.0494"
 
 
 def test_sums_of_receipts_are_exact():
     tenth = {**RECEIPT, "cost_usd": 0.1}
     table = receipts.comparison({str(n): tenth for n in range(3)})
-    assert table.columns[7].footer == "$0.3"  # floats would say 0.30000000000000004
+    assert table.columns[7].footer == "$0.300"  # floats would say 0.30000000000000004
 
 
 @pytest.mark.parametrize(
