@@ -78,8 +78,14 @@ class Cloud:
                 if row.command.endswith("/_worker.py") and function in row.command]
 
     def logs(self) -> Path:
-        """The folder with one log file per process."""
+        """The folder with one log file per process; `functions.log` is written when the cloud stops."""
         return self.state_dir / "logs"
+
+    def function_logs(self) -> list[str]:
+        """What the functions have logged until now, in order of time."""
+        from local.function_logs import read  # noqa: PLC0415  (loads boto3)
+
+        return [message for _, _, message in sorted(read(self.clients, self.region))]
 
     def stop(self) -> None:
         """Ends all processes and removes their scratch; logs stay. A second call does nothing."""

@@ -52,6 +52,7 @@ class Supervisor:
     def __init__(self, settings: Settings, report: Report) -> None:
         self._settings, self._report = settings, report
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._clients: Clients | None = None
         self.ended = threading.Event()
 
     def run(self) -> None:
@@ -63,6 +64,7 @@ class Supervisor:
             self._watch()
         finally:
             self.ended.set()
+            self._save_function_logs()
             for child in self._children.values():
                 kill_group(child.pid)
                 child.wait()
@@ -77,7 +79,7 @@ class Supervisor:
         env = emulator_environment(s, os.environ, port, s.bedrock_url or control_url, s.runtime_url or control_url)
         self._spawn("aws", "local.aws", [], env)
         self._report({"step": "emulators"})
-        clients = Clients(endpoint)
+        self._clients = clients = Clients(endpoint)
         clients.get("s3", REGION)  # boto3 is loaded while they boot
         self._wait("aws", f"{endpoint}/_ministack/health")
         if s.own_bedrock:
@@ -127,6 +129,13 @@ class Supervisor:
 
     def _wait(self, name: str, url: str) -> None:
         wait_healthy(name, url, self._children[name], self._log_of(name))
+
+    def _save_function_logs(self) -> None:
+        aws = self._children.get("aws")
+        if self._clients is not None and aws is not None and aws.poll() is None:
+            from local.function_logs import save  # noqa: PLC0415
+
+            save(self._clients, REGION, self._log_of("functions"))
 
     def _watch(self) -> None:
         while not self.ended.wait(0.2):

@@ -16,6 +16,7 @@ def handler(event, context):
     if "Records" not in event:
         import slackwater
 
+        print("asked")  # noqa: T201  (into the function's log)
         return {"library": slackwater.__file__, "environment": dict(os.environ)}
     failed = []
     for record in event["Records"]:
