@@ -45,15 +45,6 @@ class Fault(StrEnum):
         """Whether the failed call may be on the bill: repeating it counts in `repeats`."""
         return self in (Fault.UNKNOWN, Fault.TIMEOUT)
 
-    @property
-    def max_tries(self) -> int | None:
-        """How many calls of one job may end like this before the job fails; None: until its deadline, since full is
-        not failed."""
-        return _MAX_TRIES.get(self)
-
-
-_MAX_TRIES: Final = {Fault.JOB: 1, Fault.TIMEOUT: 2, Fault.MODEL_ERROR: 5, Fault.US: 20}
-
 
 class BatchFault(StrEnum):
     """Why a call on batch jobs failed, and what is known about the job after it."""

@@ -124,12 +124,12 @@ def cut_shards(
     start = 0
     for region, records in _divide(bound.records, regions, min_records):
         borders = _even(bound, start, start + records, limits)
-        pieces = _greedy(bound, start, start + records, limits) if borders is None else list(pairwise(borders))
+        pieces = _greedy(bound, start, start + records, limits) if borders is None else pairwise(borders)
         for a, b in pieces:
-            if b - a < min_records:
-                leftover.append(Leftover(a, b, BYTES_REASON))
-            else:
+            if b - a >= min_records and bound.bytes(a, b) <= max_bytes:
                 shards.append(ShardRange(region, a, b))
+            else:
+                leftover.append(Leftover(a, b, BYTES_REASON))
         start += records
     return Cut(tuple(shards), tuple(_joined(leftover)))
 
@@ -169,7 +169,7 @@ def _greedy(bound: _Bound, start: int, end: int, limits: _Limits) -> list[tuple[
         if 0 < end - stop < limits.min_records <= end - limits.min_records - start:
             stop = end - limits.min_records  # leave the last one its minimum
         if stop - start < limits.min_records:
-            stop = min(end, bound.block_end(start), start + limits.min_records - 1)
+            stop = min(end, bound.block_end(start), start + max(1, limits.min_records - 1))
         pieces.append((start, stop))
         start = stop
     return pieces

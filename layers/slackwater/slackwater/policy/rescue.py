@@ -43,7 +43,7 @@ def row_verdict(code: object) -> RowVerdict:
         return RowVerdict.FINAL if code in _FINAL_STATUS else RowVerdict.OTHER_LANE
     if code == "ValidationException":
         return RowVerdict.FINAL
-    return RowVerdict.RETRY if code in _RETRY_NAMES else RowVerdict.OTHER_LANE
+    return RowVerdict.RETRY if isinstance(code, str) and code in _RETRY_NAMES else RowVerdict.OTHER_LANE
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,7 +179,7 @@ def _intent(shard: Shard, observed: BatchJob | None, now: datetime, drain_s: flo
     return Step((), min(_soon(now), absent_at) if now < absent_at else _soon(now))
 
 
-def _sent(shard: Shard, observed: BatchJob | None, now: datetime, drain_s: float, listed: bool, asked: bool) -> Step:
+def _sent(shard: Shard, observed: BatchJob | None, now: datetime, drain_s: float, *, listed: bool, asked: bool) -> Step:
     rescue_at = _last_moment(shard, drain_s)
     if observed is None:
         return _unseen(shard, now, rescue_at, listed, asked)
