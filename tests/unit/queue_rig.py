@@ -95,9 +95,7 @@ class QueueWorld:
         )
         rng = random.Random(1)
         self.onward = Onward(queue=self.queue, documents=bucket, jobs=self.jobs, clock=clock, rng=rng)
-        self.keeper = PoolKeeper(
-            pools=self.pools, jobs=self.jobs, documents=bucket, onward=self.onward, clock=clock
-        )
+        self.keeper = PoolKeeper(pools=self.pools, jobs=self.jobs, documents=bucket, onward=self.onward, clock=clock)
         in_force = InForce(Shipped())
         self.router = Router(
             read=Reader(profiles=lambda: in_force.profiles, documents=bucket, reply_queue_arns=(REPLY_ARN,)),
@@ -131,9 +129,7 @@ class QueueWorld:
                 room=Room(full, 10**9),
                 latest_start=lambda deadline: latest_start(deadline, PRIOR, 50.0),
             ),
-            engine=Engine(
-                caller=self.model, health=self.health, prices=PRICES, clock=clock, rng=rng, concurrency=4
-            ),
+            engine=Engine(caller=self.model, health=self.health, prices=PRICES, clock=clock, rng=rng, concurrency=4),
             onward=self.onward,
             workers=self.workers,
             repeats=self.jobs,

@@ -23,7 +23,11 @@ def pools(world):
 
 def test_a_full_pool_is_followed_by_its_next_generation(world, clock):
     world.work(*(patient(clock, f"p{n}") for n in range(2 * FULL + 2)))
-    assert [(p.generation, p.count, p.state) for p in pools(world)] == [(1, FULL, "open"), (2, FULL, "open"), (3, 2, "open")]
+    assert [(p.generation, p.count, p.state) for p in pools(world)] == [
+        (1, FULL, "open"),
+        (2, FULL, "open"),
+        (3, 2, "open"),
+    ]
     assert sum(p.bytes for p in pools(world)) == sum(len(b) for k, b in world.bucket.objects.items() if "/pools/" in k)
     assert pools(world)[0].next_check_at == clock.now()  # full: the tick looks at once
     assert pools(world)[2].next_check_at == clock.now().replace(minute=15)

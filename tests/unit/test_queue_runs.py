@@ -2,7 +2,7 @@
 
 import pytest
 
-from slackwater.model.message import CloseRun
+from slackwater.model import result
 from tests.unit.queue_rig import REPLY_ARN, QueueWorld, body, first, message, patient
 
 
@@ -95,7 +95,7 @@ def test_the_last_settled_job_wakes_the_workflow(world, clock):
 
 def test_a_batch_jobs_rows_end_their_jobs_once(world, clock):
     world.work(patient(clock, "p", reply_to=REPLY_ARN))
-    run, rows = world.run()["run_id"], [_row(world, "p")]
+    run, rows = world.run()["run_id"], _rows(world, "p")
     part = world.parts.append(run, "00000", "shard-x", rows)
     assert world.results.settle_jobs(run, rows, part) == frozenset()
     assert world.results.settle_jobs(run, rows, part) == frozenset()
@@ -105,7 +105,7 @@ def test_a_batch_jobs_rows_end_their_jobs_once(world, clock):
 
 def test_a_late_result_is_discarded_and_counted(world, clock):
     world.work(patient(clock, "p", reply_to=REPLY_ARN))
-    run, rows = world.run()["run_id"], [_row(world, "p")]
+    run, rows = world.run()["run_id"], _rows(world, "p")
     first_part = world.parts.append(run, "00000", "shard-x", rows)
     world.results.settle_jobs(run, rows, first_part)
     late = [{**rows[0], "status": "failed"}]
@@ -118,7 +118,7 @@ def test_rows_of_more_jobs_than_a_transaction_holds_are_all_settled(table, bucke
     world = QueueWorld(table, bucket, clock, full=1000)
     world.work(*(patient(clock, f"p{n}") for n in range(120)))
     run = world.run()["run_id"]
-    rows = [_row(world, f"p{n}") for n in range(120)]
+    rows = _rows(world, *(f"p{n}" for n in range(120)))
     world.results.settle_jobs(run, rows, world.parts.append(run, "00000", "shard-x", rows))
     assert world.run() | {"unsettled": 0, "succeeded": 120} == world.run()
 
@@ -139,21 +139,14 @@ def test_what_was_lost_fails_fifteen_minutes_after_its_own_deadline(world, clock
     assert world.run() | {"failed": 2, "unsettled": 0} == world.run()
 
 
-def _row(world, caller_id):
-    entry = next(
-        e
-        for e in world.jobs.get_many(job for _, _, job, _ in world.queue_runs.claimed(world.run()["run_id"])).values()
-        if e.id == caller_id
-    )
-    from slackwater.model import result
-
-    return result.failed(entry.as_job(), code="x", message="x", finished_at=world.clock.now()) | {"status": "succeeded"}
+def _rows(world, *caller_ids):
+    claimed = world.queue_runs.claimed(world.run()["run_id"])
+    entries = {e.id: e for e in world.jobs.get_many(job for _, _, job, _ in claimed).values()}
+    at = world.clock.now()
+    failed = [result.failed(entries[i].as_job(), code="x", message="x", finished_at=at) for i in caller_ids]
+    return [row | {"status": "succeeded"} for row in failed]
 
 
 def _pools(world):
     items = world.table._client.scan(TableName="ledger")["Items"]
     return [i["pool"]["S"] for i in items if i["pk"]["S"].startswith("POOL#") and i["sk"]["S"] == "META"]
-
-
-def test_a_word_needs_no_run_id_of_ours():
-    assert CloseRun(close_run="triage").expected is None
