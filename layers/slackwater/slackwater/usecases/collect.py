@@ -29,6 +29,7 @@ from slackwater.usecases.place import packs_of
 from slackwater.usecases.stage import Stage, StageRecord
 
 LATE_JOB_S: Final = 600  # a job that may still turn up after its shard was rescued is looked for so much later
+NEVER_STARTED: Final = "Expired"  # timed out before it began (Bedrock API reference, GetModelInvocationJob)
 EXTRA_WAVES: Final = 1_000  # parts beside the first of an attempt, if output grew between two collects
 
 
@@ -182,8 +183,8 @@ class Collect:
         )
         if ended.repeats is not None:
             lost = min(ended.repeats, len(missing.retry) + len(missing.other_lane))
-        elif shard.arn is None:
-            lost = 0  # there never was a job
+        elif shard.arn is None or ended.status == NEVER_STARTED:
+            lost = 0
         verdict = {
             "v": 1,
             "status": ended.status,
