@@ -2,7 +2,7 @@
 
 import pytest
 
-from slackwater.model import result
+from slackwater.model import ids, result
 from tests.unit.queue_rig import REPLY_ARN, QueueWorld, body, first, message, patient
 
 
@@ -150,3 +150,15 @@ def _rows(world, *caller_ids):
 def _pools(world):
     items = world.table._client.scan(TableName="ledger")["Items"]
     return [i["pool"]["S"] for i in items if i["pk"]["S"].startswith("POOL#") and i["sk"]["S"] == "META"]
+
+
+@pytest.mark.parametrize("forgotten", ["name", "run"])
+def test_a_name_of_which_the_table_has_forgotten_half_still_takes_jobs(world, clock, forgotten):
+    """Time to live removes items one by one, in no order."""
+    world.work(first(clock))
+    old = world.run()["run_id"]
+    world.closing.close_queue_run(old)
+    pk = f"NAME#{ids.h('default|triage')}" if forgotten == "name" else f"RUN#{old}"
+    world.table._client.delete_item(TableName="ledger", Key={"pk": {"S": pk}, "sk": {"S": "META"}})
+    world.work(first(clock, "two", "two"), worker="b")
+    assert world.run()["generation"] == 2 and world.run()["accepted"] == 1

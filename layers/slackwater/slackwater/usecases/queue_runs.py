@@ -137,13 +137,13 @@ class Closing:
                 continue
             if self._runs.ask_close(run.run_id, expected=word.expected, message_id=message_id):
                 closed.append(run.run_id)
-                if word.expected is not None and run.arrived >= word.expected:
+                if run.arrived == word.expected:
                     self._ask(run.run_id)
         return tuple(closed)
 
     def arrived(self, run: QueueRun, now_arrived: int) -> None:
         """After a claim: a run whose expected jobs are all there need not wait for the tick."""
-        if run.expected is not None and now_arrived >= run.expected:
+        if now_arrived == run.expected:
             self._ask(run.run_id)
 
     def close_queue_run(self, run_id: str) -> bool:

@@ -41,14 +41,18 @@ class QueueRuns:
 
     def current(self, profile: str, name: str, **pins: Any) -> QueueRun:
         """The generation that takes jobs, opened if there is none; `pins` are the versions that a new one keeps."""
+        passed = 0  # generations that cannot be opened: the table forgets a name and its runs at different moments
         while True:
-            run = self.newest(profile, name)
+            pointer = self._table.get(_name(profile, name))
+            run = None if pointer is None else self.get(pointer["run_id"])
             if run is not None and run.state == RunState.OPEN:
                 return run
-            self._open(profile, name, 1 if run is None else run.generation + 1, pins)
+            generation = max(passed, 0 if pointer is None else pointer["generation"]) + 1
+            if not self._open(profile, name, generation, pins):
+                passed = generation
 
-    def _open(self, profile: str, name: str, generation: int, pins: dict[str, Any]) -> None:
-        """Another worker may be quicker: then its run is the one."""
+    def _open(self, profile: str, name: str, generation: int, pins: dict[str, Any]) -> bool:
+        """Opens a generation, unless another worker is quicker. False if there is such a run from former times."""
         now = self._clock.now()
         run_id = ids.run_of_name(profile, name, generation)
         word = self._word(profile, name, now)
@@ -73,13 +77,12 @@ class QueueRuns:
             **word,
             **pins,
         }
-        first = generation == 1
         writes = [
             Write(
                 _name(profile, name),
                 set_={"v": 1, "generation": generation, "run_id": run_id, "ttl": self._ttl()},
-                condition="attribute_not_exists(#generation)" if first else "#generation = :last",
-                values={} if first else {"last": generation - 1},
+                condition="attribute_not_exists(#generation) OR #generation < :mine",
+                values={"mine": generation},
             ),
             Write(_meta(run_id), put=meta, condition="attribute_not_exists(pk)"),
             Write(
@@ -102,6 +105,8 @@ class QueueRuns:
         except TransactionFailed as exc:
             if "ConditionalCheckFailed" not in exc.reasons:
                 raise
+            return exc.reasons[0] is not None or exc.reasons[1] is None
+        return True
 
     def _word(self, profile: str, name: str, now: datetime) -> Item:
         """What was said about the name's next run before it began, unless that is long ago."""
