@@ -32,8 +32,10 @@ from slackwater.policy.routes import flex_routes, resolve_routes
 from slackwater.usecases.inspect import Inspect, Progress
 from slackwater_cli.connection import Connection
 from slackwater_cli.errors import Complaint
+from slackwater_cli.screen import Screen
 
 RESTS_S: Final = 3.0  # real seconds between two looks at the health of a profile's routes
+AWAITED_S: Final = 15.0  # real seconds that a dropped file may take to become a run
 READ_PARTS: Final = 2_000  # parts of one run that are read for the live count; above it the receipt tells
 
 
@@ -78,6 +80,19 @@ class CloudReader:
                 code="unknown_run",
             )
         return found
+
+    def awaited(self, name: str, screen: Screen) -> str:
+        """As `run_of`, but waits some seconds for a run that was asked for a moment ago. Raises Complaint."""
+        started = time.monotonic()
+        while True:
+            try:
+                return self.run_of(name)
+            except Complaint:
+                if time.monotonic() - started > AWAITED_S:
+                    raise
+            if time.monotonic() - started < 1:
+                screen.note(f"no run is called {name} yet; looking for {AWAITED_S:g} s")
+            time.sleep(1)
 
     def profiles(self) -> Profiles:
         """The profiles of the stack: its own document, or the shipped one."""
@@ -197,7 +212,7 @@ class PartTally:
         self._done = 0
 
     def read(self, done: int) -> Mapping[str, int]:
-        """Answers by region so far, of the first 2,000 parts; looks again only when `done`, the ledger's count, is new."""
+        """Answers by region, of the first 2,000 parts; looks again only when `done`, the ledger's count, is new."""
         if done != self._done and len(self._seen) < READ_PARTS:
             self._done = done
             for key in self._store.keys(self._prefix):

@@ -90,7 +90,7 @@ def watch(run: Run, timeout: Timeout = 900, stack: Stack = None, json: Json = Fa
 
     screen = Screen(json)
     reader = _reader(screen, stack)
-    run_id = reader.run_of(run)
+    run_id = reader.awaited(run, screen)
     document = follow(reader, {run: run_id}, screen, timeout_s=timeout, title=f"stack {reader.connection.stack}")[run]
     screen.show(receipt_view(document))
     screen.document(document)

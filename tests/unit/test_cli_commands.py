@@ -56,6 +56,9 @@ class Reader:
             raise Complaint(f"no run is called {name}", code="unknown_run")
         return RUN
 
+    def awaited(self, name, screen):
+        return self.run_of(name)
+
     def receipt(self, run_id):
         return self._receipt
 
