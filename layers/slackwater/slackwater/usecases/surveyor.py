@@ -113,7 +113,7 @@ class Surveyor:
             return
         for raw in batch:  # until the dialect is known
             self._held.append(raw)
-            self._held_bytes += len(raw) + 1
+            self._held_bytes += len(raw)
             if len(self._held_objects) < RECOGNISE_FROM:
                 found = _object(raw)
                 if found is not None:
@@ -148,7 +148,7 @@ class Surveyor:
         place = 0
         while place < len(batch):
             piece = batch[place : place + self._cutter.room]
-            if piece and self._cutter.fits(len(piece), sum(map(len, piece)) + len(piece), self._number + len(piece)):
+            if piece and self._cutter.fits(len(piece), sum(map(len, piece)), self._number + len(piece)):
                 self._cutter.count(*self._check(piece))
                 place += len(piece)
                 continue
@@ -157,7 +157,7 @@ class Surveyor:
             if _is_blank(raw):
                 self._number += 1
                 continue
-            if self._cutter.starts_block(self._number + 1, len(raw) + 1):
+            if self._cutter.starts_block(self._number + 1, len(raw)):
                 self._close_block()
                 self._open_block(self._number + 1)
             self._check((raw,))
@@ -178,7 +178,7 @@ class Surveyor:
             except orjson.JSONDecodeError:
                 if _is_blank(raw):
                     blank += 1
-                    blank_bytes += len(raw) + 1
+                    blank_bytes += len(raw)
                 else:
                     self._refuse(number, None, BadInput(_what_is_wrong(raw)))
                 continue
@@ -207,7 +207,7 @@ class Surveyor:
         if unlike:
             self._learn(unlike, same / len(lines))
         self._number = number
-        counted, size = len(lines) - blank, sum(map(len, lines)) + len(lines) - blank_bytes
+        counted, size = len(lines) - blank, sum(map(len, lines)) - blank_bytes
         self.lines += counted
         self._block_bytes += size
         return counted, size
@@ -233,9 +233,8 @@ class Surveyor:
         self._lessons += 1
         known = self.dialect.usual(orjson.loads(raw))
         if known is not None:
-            self._template = Template.learn(orjson.loads(raw), self.dialect.id_field, self.dialect.text_at, known)
-            if self._template is not None:
-                self._template.row.update(self._said(known[3]).fields)
+            self._template = Template(orjson.loads(raw), self.dialect.id_field, self.dialect.text_holder, known)
+            self._template.row.update(self._said(known[3]).fields)
 
     def _check_unlike(self, number: int, found: Any) -> bool:
         """A line that is not like the template; whether it may become the next one."""

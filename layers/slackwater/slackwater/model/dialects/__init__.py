@@ -1,6 +1,6 @@
 """How input files may be written. A dialect is recognised per file and checked per line.
 
-A new dialect is a module with `ID_FIELD`, `TEXT_AT`, `is_telltale(found)`, `read(found)` and `usual(found)`, and an entry in `DIALECTS`.
+A new dialect is a module with `ID_FIELD`, `is_telltale(found)`, `read(found)` `usual(found)` and `text_holder(found)`, and an entry in `DIALECTS`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from slackwater.model.dialects import converse, openai, slackwater
 from slackwater.model.dialects.row import Row, Usual
-from slackwater.model.dialects.template import Path
+from slackwater.model.dialects.template import TextHolder
 from slackwater.model.message import MAX_ID_CHARS
 
 RECOGNISE_FROM: Final = 50
@@ -22,11 +22,12 @@ class Dialect:
     """`read` gives the job of a line or raises BadInput whose pointer leads into that line; it may take `found` apart.
 
     `usual` says the same, much faster, of most lines of most files; None (and `found` as it was) where it does not know the kind.
+    `text_holder` finds where a line of the usual kind has its last text.
     """
 
     name: str
     id_field: str
-    text_at: Path  # of the last message's last text in a line of the usual kind
+    text_holder: TextHolder
     is_telltale: Callable[[dict[str, Any]], bool]
     read: Callable[[dict[str, Any]], Row]
     usual: Callable[[Any], Usual | None]
@@ -39,7 +40,7 @@ class Dialect:
 
 DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
     {
-        name: Dialect(name, module.ID_FIELD, module.TEXT_AT, module.is_telltale, module.read, module.usual)
+        name: Dialect(name, module.ID_FIELD, module.text_holder, module.is_telltale, module.read, module.usual)
         for name, module in (("slackwater", slackwater), ("converse", converse), ("openai", openai))
     }
 )

@@ -7,7 +7,6 @@ from slackwater.model.message import MAX_ID_CHARS
 from slackwater.model.request import inspect, plain_outline
 
 ID_FIELD: Final = "id"
-TEXT_AT: Final = ("messages", -1, "content", -1, "text")
 
 
 def is_telltale(found: dict[str, Any]) -> bool:
@@ -40,6 +39,12 @@ def usual(found: Any) -> Usual | None:
 def _put_back(found: dict[str, Any], name: str, value: str | None) -> None:
     if value is not None:
         found[name] = value
+
+
+def text_holder(found: Any) -> tuple[dict[str, Any], str]:
+    """Where a line of the usual kind has its last text. Raises KeyError, IndexError, TypeError for another kind."""
+    holder: dict[str, Any] = found["messages"][-1]["content"][-1]
+    return holder, "text"
 
 
 def read(found: dict[str, Any]) -> Row:
