@@ -25,7 +25,7 @@ from slackwater_cli.receipts import comparison, regions_table
 from slackwater_cli.screen import Screen
 
 RATE: Final = 60.0  # a batch job of twelve minutes takes twelve seconds
-TIMEOUT_S: Final = 120.0
+TIMEOUT_S: Final = 300.0
 THROTTLED: Final = "us-west-2"
 CALLS_A_MINUTE: Final = 4  # what is left of the throttled region's quota
 REPLIES_S: Final = 10.0  # real seconds in which the last replies must come
@@ -97,15 +97,18 @@ def _run(screen: Screen, cloud: Cloud, folder: Path, given: list[DemoFile]) -> F
 
 def _print(screen: Screen, folder: Path, finished: Finished, seconds: float) -> None:
     screen.show(comparison(finished.receipts))
+    screen.show(Text())
     screen.show(regions_table(list(finished.receipts.values())))
     screen.show(
         Text(
             f"{THROTTLED} refused {words.count(finished.throttles)} calls for its quota; they went elsewhere or waited"
         )
     )
+    screen.show(Text())
     for promise in finished.promises:
         mark, style = ("✓", "green") if promise.kept else ("✗", "bold red")
         screen.show(Text.assemble((f"{mark} ", style), f"{promise.text:34}", (promise.detail, "dim")))
+    screen.show(Text())
     for name in finished.receipts:
         screen.show(Text.assemble((f"{name:16} ", "dim"), f"{_folder_of(folder, name)}/"))
     screen.note(f"done in {seconds:.0f} s; nothing is left running")

@@ -13,7 +13,7 @@ GOODS: Final = ("lamp", "kettle", "backpack", "bicycle", "heater", "radio", "ten
 TROUBLES: Final = ("arrived broken", "never arrived", "is the wrong colour", "makes a strange noise", "lost its manual")
 SYSTEM: Final = "You sort customer mail. Answer with one word: refund, replace, or explain."
 QUEUE_RUN: Final = "chat"
-URGENT: Final = "90m"  # too soon for batch, and 90 real seconds at the demo's clock: a slow machine is not late
+URGENT: Final = "2h"  # too soon for batch, and 120 real seconds at the demo's clock: a slow machine is not late
 
 
 @dataclass(frozen=True)

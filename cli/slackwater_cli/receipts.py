@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -32,15 +31,17 @@ def receipt_view(receipt: Mapping[str, Any]) -> RenderableType:
 
 def comparison(receipts: Mapping[str, Mapping[str, Any]]) -> Table:
     """Several receipts side by side: what went where, and what it cost against list."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, header_style="bold", show_footer=True)
+    table = Table(
+        box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", footer_style="bold", show_footer=True
+    )
     table.add_column("run", no_wrap=True, footer="all")
     total = _total(receipts.values())
     for title, key in (("jobs", "accepted"), ("failed", "failed"), ("refused", "refused_lines")):
         table.add_column(title, justify="right", footer=words.count(total[key]))
     for lane in LANES:
-        table.add_column(lane.replace("_", " "), justify="right", footer=words.count(total[lane]))
+        table.add_column(lane.replace("_", "\n"), justify="right", footer=words.count(total[lane]))
     for title, key in (("cost", "cost_usd"), ("list", "list_usd")):
-        table.add_column(title, justify="right", footer=words.usd_short(total[key]))
+        table.add_column(title, justify="right", no_wrap=True, footer=words.usd_short(total[key]))
     table.add_column("saved", justify="right", footer=words.share(total["saved_usd"], total["list_usd"]))
     table.add_column("repeats", justify="right", footer=words.count(total["repeats"]))
     for name, one in receipts.items():
@@ -63,7 +64,7 @@ def regions_table(receipts: Sequence[Mapping[str, Any]]) -> Table:
         for region, part in receipt["regions"].items():
             jobs[region] = jobs.get(region, 0) + part["jobs"]
             cost_pico[region] = cost_pico.get(region, 0) + (pico_from_usd_float(part["cost_usd"]) or 0)
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, header_style="bold")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("region")
     table.add_column("jobs", justify="right")
     table.add_column("cost", justify="right")
