@@ -34,6 +34,7 @@ from slackwater_cli.connection import Connection
 from slackwater_cli.errors import Complaint
 from slackwater_cli.screen import Screen
 
+PARTS_S: Final = 2.0  # real seconds between two looks at a run's parts
 RESTS_S: Final = 3.0  # real seconds between two looks at the health of a profile's routes
 AWAITED_S: Final = 15.0  # real seconds that a dropped file may take to become a run
 READ_PARTS: Final = 2_000  # parts of one run that are read for the live count; above it the receipt tells
@@ -47,6 +48,11 @@ class Snapshot:
     by_region: Mapping[str, int]
     jobs: Mapping[str, BatchJob]
     resting: Mapping[str, datetime]
+
+    @property
+    def done(self) -> int:
+        """Jobs with a final row; stored parts are seen a little earlier than the ledger counts them."""
+        return max(self.progress.done, min(sum(self.by_region.values()), self.progress.accepted or 0))
 
 
 class CloudReader:
@@ -155,7 +161,7 @@ class CloudReader:
 
     def _tally(self, progress: Progress) -> Mapping[str, int]:
         tally = self._tallies.setdefault(progress.run_id, PartTally(self.store, progress.run_id))
-        return tally.read(progress.done)
+        return tally.read(time.monotonic(), whole=progress.ended)
 
     def _asked(self, progress: Progress) -> Iterator[tuple[Shard, BatchJob]]:
         for shard in progress.shards:
@@ -209,12 +215,12 @@ class PartTally:
         self._prefix = names.parts_prefix(run_id)
         self._seen: set[str] = set()
         self._regions: Counter[str] = Counter()
-        self._done = 0
+        self._read_at = -PARTS_S
 
-    def read(self, done: int) -> Mapping[str, int]:
-        """Answers by region, of the first 2,000 parts; looks again only when `done`, the ledger's count, is new."""
-        if done != self._done and len(self._seen) < READ_PARTS:
-            self._done = done
+    def read(self, now_s: float, *, whole: bool = False) -> Mapping[str, int]:
+        """Answers by region, of the first 2,000 parts; looks every two seconds, and when the run is `whole`."""
+        if (whole or now_s - self._read_at >= PARTS_S) and len(self._seen) < READ_PARTS:
+            self._read_at = now_s
             for key in self._store.keys(self._prefix):
                 if key not in self._seen and "/refused." not in key:
                     self._seen.add(key)

@@ -40,7 +40,7 @@ def line(name: str, snapshot: Snapshot | None) -> str:
     if snapshot is None:
         return f"{name}: waiting for its workflow"
     progress = snapshot.progress
-    pieces = [f"{name}: {progress.state}", f"{words.of(progress.done, progress.accepted)} done"]
+    pieces = [f"{name}: {progress.state}", f"{words.of(snapshot.done, progress.accepted)} done"]
     pieces += [f"{lane.lane} {lane.done}/{lane.jobs}" for lane in progress.lanes]
     pieces += [f"shard in {shard.region} {_status(shard, snapshot)}" for shard in _unsettled(progress)]
     pieces += [f"{region} rests" for region in sorted({name.split("|")[0] for name in snapshot.resting})]
@@ -63,10 +63,10 @@ def _runs(snapshots: Mapping[str, Snapshot | None], now: datetime) -> Table:
             continue
         progress = snapshot.progress
         total = progress.accepted or 0
-        bar = ProgressBar(total=max(total, 1), completed=progress.done, width=14)
+        bar = ProgressBar(total=max(total, 1), completed=snapshot.done, width=14)
         state = "surveying" if progress.accepted is None and not progress.ended else progress.state
         due = words.until(parse_iso(progress.deadline_at), now) if progress.deadline_at and not progress.ended else ""
-        done = f"{progress.done:,}/{words.count(progress.accepted)}"
+        done = f"{snapshot.done:,}/{words.count(progress.accepted)}"
         table.add_row(Text(name), Text(state, STYLES.get(progress.state, "")), bar, done, due, _ways(snapshot))
     return table
 

@@ -285,11 +285,11 @@ def test_the_part_tally_reads_each_part_once():
     reads = []
     store = SimpleNamespace(keys=lambda prefix: list(objects), get=lambda key: reads.append(key) or objects[key])
     tally = cloud_reader.PartTally(store, "r1")
-    assert tally.read(1) == {"us-west-2": 1}
+    assert tally.read(1.0) == {"us-west-2": 1}
     objects["v1/runs/r1/parts/00000/refused.0.jsonl"] = b"never read"
     objects["v1/runs/r1/parts/00001/shard-s.1.jsonl"] = b'{"region":"us-west-2"}\n{"region":"us-east-1"}\n'
-    assert tally.read(1) == {"us-west-2": 1}  # the ledger has nothing new: S3 is not asked
-    assert tally.read(3) == {"us-west-2": 2, "us-east-1": 1}
+    assert tally.read(2.0) == {"us-west-2": 1}  # S3 was asked a second ago
+    assert tally.read(2.5, whole=True) == {"us-west-2": 2, "us-east-1": 1}
     assert len(reads) == 2
 
 
