@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
+from traceback import format_tb
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics, Tracer
@@ -15,10 +16,10 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from slackwater import bootstrap
 from slackwater.adapters.heartbeat import Heartbeat
 from slackwater.model.claim import Inbound
-from slackwater.model.errors import Lost
 from slackwater.settings import Settings
 from slackwater.usecases.route import Outcome
 
+SOON_S, LONGEST_S = 2, 180  # real seconds until messages of a batch that broke come back
 SPARE_S = 20.0  # what is left of the function's time for storing and sending on
 
 METRICS = {  # our counts → metrics, no dimension beyond the service
@@ -54,13 +55,25 @@ def run_batch(messages: list[Inbound], remaining_s: float) -> Outcome:
     routing = parts()
     worker = uuid.uuid4().hex[:20]  # of this invocation, not of the request: a retried request is another worker
     ends_at_s = routing.clock.wall_s() + remaining_s
-    with Heartbeat(
-        routing.queue,
-        [message.receipt for message in messages],
-        renew=lambda: routing.workers.renew(worker, stops_at_s=ends_at_s),
-        on_error=lambda what: logger.warning("a heartbeat failed", error=what),
-    ) as heart:
-        return routing.router(messages, worker=worker, stop_at_wall_s=ends_at_s - SPARE_S, heart=heart)
+    try:
+        with Heartbeat(
+            routing.queue,
+            [message.receipt for message in messages],
+            renew=lambda: routing.workers.renew(worker, stops_at_s=ends_at_s),
+            on_error=lambda what: logger.warning("a heartbeat failed", error=what),
+        ) as heart:
+            return routing.router(messages, worker=worker, stop_at_wall_s=ends_at_s - SPARE_S, heart=heart)
+    except Exception:
+        routing.workers.end(worker)  # the next one need not wait for a lease that nobody uses
+        raise
+
+
+def come_back(message: Inbound) -> None:
+    """Soon at first, then later and later: an outage of minutes must not fill the dead-letter queue."""
+    try:
+        parts().queue.hold(message.receipt, min(LONGEST_S, SOON_S * 2**message.receives))
+    except Exception as exc:  # noqa: BLE001 - then it comes back when its visibility ends
+        logger.warning("a message could not be called back sooner", error=type(exc).__name__)
 
 
 @logger.inject_lambda_context(clear_state=True)
@@ -71,8 +84,11 @@ def lambda_handler(event: SQSEvent, context: LambdaContext) -> dict[str, Any]:
     messages = [inbound(record) for record in event.records]
     try:
         outcome = run_batch(messages, context.get_remaining_time_in_millis() / 1000)
-    except Lost as exc:
-        logger.warning("given up by other workers: every message goes back", reason=str(exc))
+    except Exception as exc:  # noqa: BLE001 - raised on, its text (botocore's quotes parameters) would land in the log
+        logger.error("batch goes back to the queue", error=type(exc).__name__, where=format_tb(exc.__traceback__))
+        metrics.add_metric("BatchesFailed", MetricUnit.Count, 1)
+        for message in messages:
+            come_back(message)
         return _back(message.message_id for message in messages)
     for message_id, why in outcome.faults.items():
         logger.error("message goes back to the queue", message_id=message_id, error=why)

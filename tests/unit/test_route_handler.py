@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -50,6 +51,15 @@ def app(table: Table, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     module.parts.cache_clear()
 
 
+@pytest.fixture
+def log(app: Any) -> StringIO:
+    """What the function logs."""
+    written = StringIO()
+    for handler in app.logger.handlers:
+        handler.setStream(written)
+    return written
+
+
 def event(name: str, **changes: Any) -> dict[str, Any]:
     """A sample event; `sent_s` puts its messages at another real moment."""
     found: dict[str, Any] = json.loads((EVENTS / f"route.sqs.{name}.json").read_text())
@@ -68,7 +78,7 @@ def runs(table: Table) -> list[dict[str, Any]]:
 
 
 @pytest.mark.promise(5)
-def test_only_the_message_that_is_no_json_goes_back(app, table, capsys):
+def test_only_the_message_that_is_no_json_goes_back(app, table, log):
 
     refused = event("one_refused", sent_s=time.time())
     junk = event("one_good_one_malformed", sent_s=time.time())["Records"][1]
@@ -77,7 +87,7 @@ def test_only_the_message_that_is_no_json_goes_back(app, table, capsys):
     assert answer == {"batchItemFailures": [{"itemIdentifier": junk["messageId"]}]}
     (run,) = runs(table)
     assert run | {"refused": 1, "accepted": 0, "unsettled": 0} == run
-    assert "parcel" not in capsys.readouterr().out
+    assert "not_a_json_object" in log.getvalue() and "parcel" not in log.getvalue()
 
 
 def test_a_patient_job_is_pooled_and_a_late_one_fails_without_a_call(app, table):
@@ -94,3 +104,21 @@ def test_a_closing_word_is_heard(app, table):
     assert app.lambda_handler(event("close_run", sent_s=time.time()), CONTEXT) == {"batchItemFailures": []}
     (run,) = runs(table)
     assert run["expected"] == 1
+
+
+@pytest.mark.promise(6)
+def test_a_batch_that_breaks_goes_back_without_its_words_and_is_done_the_next_time(app, table, log, monkeypatch):
+    batch = event("patient_job", sent_s=time.time())
+    routing = app.parts()
+
+    def breaks(*args: Any, **more: Any) -> None:
+        raise RuntimeError(batch["Records"][0]["body"])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(routing.router._pools, "join", breaks)
+        answer = app.lambda_handler(batch, CONTEXT)
+    assert answer == {"batchItemFailures": [{"itemIdentifier": batch["Records"][0]["messageId"]}]}
+    assert "RuntimeError" in log.getvalue() and "parcel" not in log.getvalue()
+    assert app.lambda_handler(batch, CONTEXT) == {"batchItemFailures": []}  # at once: its lease was given up
+    (run,) = runs(table)
+    assert run | {"accepted": 1, "unsettled": 1, "repeats": 0} == run

@@ -36,6 +36,14 @@ class Workers:
         call."""
         self._mine(worker, {_STARTED + job: True for job in jobs})
 
+    def end(self, worker: str) -> None:
+        """Gives up the own lease, so that what this worker could not finish need not wait for it. Nothing of it may
+        be in flight."""
+        try:
+            self._table.write(Write(_key(worker), set_={"lease_until": 0}, condition="attribute_exists(pk)"))
+        except ConditionFailed:
+            return
+
     def _mine(self, worker: str, values: Item) -> None:
         wall_s = int(self._clock.wall_s())
         try:
