@@ -70,6 +70,8 @@ class Settings:
             "ClockRate": f"{self.clock_rate:g}",
             "ClockOrigin": str(self.clock_origin),
             "BatchEnabled": "true" if self.batch_enabled else "false",
+            # A worker that is killed before it takes hold of its message gives it back as soon as any other.
+            "ReceiveVisibilitySeconds": "90",
             "SatelliteRegions": ",".join(self.satellites),
             **self.parameters,
         }

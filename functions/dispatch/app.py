@@ -1,5 +1,6 @@
 """Pack queue → on-demand lane: one message is one pack."""
 
+import uuid
 from functools import cache
 from typing import Any
 
@@ -10,7 +11,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from slackwater import bootstrap
-from slackwater.adapters.heartbeat import Heartbeat
+from slackwater.adapters.heartbeat import HOLD_S, Heartbeat
 from slackwater.model.errors import Lost
 from slackwater.model.run import PackMessage
 from slackwater.settings import Settings
@@ -37,12 +38,13 @@ def parts() -> bootstrap.Dispatching:
 @tracer.capture_method(capture_response=False)
 def record_handler(record: SQSRecord, lambda_context: LambdaContext) -> None:
     dispatching = parts()
+    dispatching.queue.hold(record.receipt_handle, HOLD_S)  # from here on a killed worker's pack is back within 90 s
     message = PackMessage.of(record.json_body)
     remaining_s = lambda_context.get_remaining_time_in_millis() / 1000
     try:
         done = dispatching.dispatch(
             message,
-            owner=lambda_context.aws_request_id,
+            owner=uuid.uuid4().hex,  # of this pass, not of the request: a retried request is another worker
             stop_at_wall_s=dispatching.clock.wall_s() + remaining_s - SPARE_S,
             alive=lambda renew: Heartbeat(dispatching.queue, [record.receipt_handle], renew=renew),
         )

@@ -79,7 +79,7 @@ def test_a_queue_outlives_six_times_its_functions_timeout():
         properties = mapping["Properties"]
         queue = deployed()["Resources"][referenced(properties["EventSourceArn"])]["Properties"]
         function = functions()[referenced(properties["FunctionName"])]
-        assert queue["VisibilityTimeout"] >= 6 * function["Timeout"]
+        assert default(queue["VisibilityTimeout"]) >= 6 * function["Timeout"]
         assert properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 

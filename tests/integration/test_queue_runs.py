@@ -66,13 +66,14 @@ def test_bad_messages_harm_only_themselves(driver: Driver):
 
 def test_patient_jobs_are_pooled_into_a_batch_job(driver: Driver):
     jobs = [
-        {"v": 1, "profile": "default", "run_id": "pooled", "job_id": f"p{n}", "deadline": "48h", "request": converse(f"pool {n}")}
-        for n in range(150)
+        {"v": 1, "profile": "default", "run_id": "pooled", "job_id": f"p{n}", "deadline": "14h", "request": converse(f"pool {n}")}
+        for n in range(250)
     ]
-    driver.send(*jobs, closing("pooled", 150))
+    driver.send(*jobs, closing("pooled", 250))
     run = driver.settled("pooled", within_s=180)
-    check(run, 150)
-    assert run.receipt["lanes"]["batch"]["jobs"] == 150
+    check(run, 250)
+    assert run.receipt["succeeded"] == 250
+    assert run.receipt["lanes"]["batch"]["jobs"] >= 100  # what came after a pool closed may be too few for the next
     assert set(driver.paid([j["request"] for j in jobs])) == {1}
 
 

@@ -52,7 +52,7 @@ def test_the_template_is_told_clock_batch_and_satellites_and_a_callers_value_win
     told = settings(batch_enabled=False, satellites=("us-west-2", "eu-north-1"),
                     parameters={"ClockRate": "5"}).template_parameters()
     assert told == {"ClockRate": "5", "ClockOrigin": "1800000000", "BatchEnabled": "false",
-                    "SatelliteRegions": "us-west-2,eu-north-1"}
+                    "SatelliteRegions": "us-west-2,eu-north-1", "ReceiveVisibilitySeconds": "90"}
 
 
 @given(st.dictionaries(st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ_", min_size=1, max_size=20).map("AWS_".__add__),
