@@ -34,6 +34,7 @@ RECOGNISE_BYTES: Final = 8 * 1024 * 1024
 """So much is held back at most until the dialect is known."""
 MAX_LABELS: Final = 10_000
 MAX_LESSONS: Final = 20
+ENOUGH_TO_JUDGE: Final = 100
 WORTH_COMPARING: Final = 0.5
 """The share of lines that must equal the template for it to be kept."""
 MAX_EXPECTED_IDS: Final = 2_000_000
@@ -205,7 +206,7 @@ class Surveyor:
         if same and template is not None:
             self._count_same(template, same, row_bytes, text_bytes)
         if unlike:
-            self._learn(unlike, same / len(lines))
+            self._learn(unlike, len(lines), same)
         self._number = number
         counted, size = len(lines) - blank, sum(map(len, lines)) - blank_bytes
         self.lines += counted
@@ -223,17 +224,17 @@ class Surveyor:
         if says.other_model:
             self._other_models += jobs
 
-    def _learn(self, raw: bytes, share: float) -> None:
-        """The next template. A file in which hardly two lines are alike is given up after a while."""
-        if self._lessons == MAX_LESSONS or self.dialect is None:
-            self._template = None if share < WORTH_COMPARING else self._template
+    def _learn(self, raw: bytes, lines: int, same: int) -> None:
+        """The next template, if few of the last lines equalled this one; a file in which hardly two are alike is given up."""
+        if self._template is not None and (lines < ENOUGH_TO_JUDGE or same > WORTH_COMPARING * lines):
             return
-        if share > WORTH_COMPARING:
+        self._template = None
+        if self._lessons == MAX_LESSONS or self.dialect is None:
             return
         self._lessons += 1
         known = self.dialect.usual(orjson.loads(raw))
         if known is not None:
-            self._template = Template(orjson.loads(raw), self.dialect.id_field, self.dialect.text_holder, known)
+            self._template = self.dialect.template(orjson.loads(raw), known)
             self._template.row.update(self._said(known[3]).fields)
 
     def _check_unlike(self, number: int, found: Any) -> bool:

@@ -1,6 +1,6 @@
 """How input files may be written. A dialect is recognised per file and checked per line.
 
-A new dialect is a module with `ID_FIELD`, `is_telltale(found)`, `read(found)` `usual(found)` and `text_holder(found)`, and an entry in `DIALECTS`.
+A new dialect is a module with `ID_FIELD`, `TEXT_FIELD`, `is_telltale(found)`, `read(found)` `usual(found)` and `text_holder(found)`, and an entry in `DIALECTS`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from slackwater.model.dialects import converse, openai, slackwater
 from slackwater.model.dialects.row import Row, Usual
-from slackwater.model.dialects.template import TextHolder
+from slackwater.model.dialects.template import Template
 from slackwater.model.message import MAX_ID_CHARS
 
 RECOGNISE_FROM: Final = 50
@@ -22,12 +22,13 @@ class Dialect:
     """`read` gives the job of a line or raises BadInput whose pointer leads into that line; it may take `found` apart.
 
     `usual` says the same, much faster, of most lines of most files; None (and `found` as it was) where it does not know the kind.
-    `text_holder` finds where a line of the usual kind has its last text.
+    `text_holder` finds what holds, under `text_field`, the last text of a line of the usual kind (LookupError, TypeError: another kind).
     """
 
     name: str
     id_field: str
-    text_holder: TextHolder
+    text_field: str
+    text_holder: Callable[[Any], Any]
     is_telltale: Callable[[dict[str, Any]], bool]
     read: Callable[[dict[str, Any]], Row]
     usual: Callable[[Any], Usual | None]
@@ -37,10 +38,14 @@ class Dialect:
         value = found.get(self.id_field)
         return value if type(value) is str and 0 < len(value) <= MAX_ID_CHARS else None
 
+    def template(self, found: dict[str, Any], known: Usual) -> Template:
+        """An accepted line of the usual kind as a template; `found` is freshly parsed, `known` what `usual` made of it."""
+        return Template(found, known, self.id_field, self.text_field, self.text_holder)
+
 
 DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
     {
-        name: Dialect(name, module.ID_FIELD, module.text_holder, module.is_telltale, module.read, module.usual)
+        name: Dialect(name, module.ID_FIELD, module.TEXT_FIELD, module.text_holder, module.is_telltale, module.read, module.usual)
         for name, module in (("slackwater", slackwater), ("converse", converse), ("openai", openai))
     }
 )

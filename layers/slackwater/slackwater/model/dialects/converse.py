@@ -7,6 +7,7 @@ from slackwater.model.message import MAX_ID_CHARS
 from slackwater.model.request import inspect, plain_outline
 
 ID_FIELD: Final = "id"
+TEXT_FIELD: Final = "text"
 
 
 def is_telltale(found: dict[str, Any]) -> bool:
@@ -41,10 +42,9 @@ def _put_back(found: dict[str, Any], name: str, value: str | None) -> None:
         found[name] = value
 
 
-def text_holder(found: Any) -> tuple[dict[str, Any], str]:
-    """Where a line of the usual kind has its last text. Raises KeyError, IndexError, TypeError for another kind."""
-    holder: dict[str, Any] = found["messages"][-1]["content"][-1]
-    return holder, "text"
+def text_holder(found: Any) -> Any:
+    """What holds the last text of a line of the usual kind, under TEXT_FIELD. Raises KeyError, IndexError, TypeError for another kind."""
+    return found["messages"][-1]["content"][-1]
 
 
 def read(found: dict[str, Any]) -> Row:

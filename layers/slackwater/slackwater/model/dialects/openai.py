@@ -17,6 +17,7 @@ from slackwater.model.message import MAX_ID_CHARS
 from slackwater.model.request import MAX_INT, inspect, plain_outline
 
 ID_FIELD: Final = "custom_id"
+TEXT_FIELD: Final = "content"
 URL: Final = "/v1/chat/completions"
 
 _DATA_URI: Final = r"data:image/(png|jpeg|jpg|gif|webp);base64,([A-Za-z0-9+/]+={0,2})"
@@ -94,10 +95,9 @@ def _usual_request(messages: Any) -> dict[str, Any] | None:
     return {"messages": turns, "system": system} if system else {"messages": turns}
 
 
-def text_holder(found: Any) -> tuple[dict[str, Any], str]:
-    """Where a line of the usual kind has its last text. Raises KeyError, IndexError, TypeError for another kind."""
-    holder: dict[str, Any] = found["body"]["messages"][-1]
-    return holder, "content"
+def text_holder(found: Any) -> Any:
+    """What holds the last text of a line of the usual kind, under TEXT_FIELD. Raises KeyError, IndexError, TypeError for another kind."""
+    return found["body"]["messages"][-1]
 
 
 def read(found: dict[str, Any]) -> Row:

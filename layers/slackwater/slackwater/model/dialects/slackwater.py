@@ -8,6 +8,7 @@ from slackwater.model.message import MAX_DEADLINE_CHARS, MAX_ID_CHARS, MAX_PROFI
 from slackwater.model.request import inspect, plain_outline
 
 ID_FIELD: Final = "job_id"
+TEXT_FIELD: Final = "text"
 
 _FOR_QUEUES: Final = {
     "run_id": "the jobs of a file are one run: take it out",
@@ -48,10 +49,9 @@ def usual(found: Any) -> Usual | None:
     return None if left else (job_id, found["request"], outline, (None, profile, deadline, None))
 
 
-def text_holder(found: Any) -> tuple[dict[str, Any], str]:
-    """Where a line of the usual kind has its last text. Raises KeyError, IndexError, TypeError for another kind."""
-    holder: dict[str, Any] = found["request"]["messages"][-1]["content"][-1]
-    return holder, "text"
+def text_holder(found: Any) -> Any:
+    """What holds the last text of a line of the usual kind, under TEXT_FIELD. Raises KeyError, IndexError, TypeError for another kind."""
+    return found["request"]["messages"][-1]["content"][-1]
 
 
 def read(found: dict[str, Any]) -> Row:

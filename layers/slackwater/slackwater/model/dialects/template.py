@@ -11,8 +11,6 @@ import orjson
 from slackwater.model.dialects.row import Label, Usual
 from slackwater.model.message import MAX_ID_CHARS
 
-TextHolder = Callable[[Any], tuple[dict[str, Any], str]]
-
 _NOTHING: Final = ""  # stands for the id and the text while two lines are compared
 
 
@@ -23,6 +21,7 @@ class Template:
         "_expected",
         "_holder_of",
         "_id_field",
+        "_text_field",
         "constant_bytes",  # of text, apart from the text that varies
         "label",
         "limit",
@@ -32,14 +31,16 @@ class Template:
         "written_text",  # the block of `row` in which the text goes
     )
 
-    def __init__(self, found: dict[str, Any], id_field: str, holder_of: TextHolder, known: Usual) -> None:
-        """From an accepted line: `found` freshly parsed and whole, `known` what the dialect made of it."""
+    def __init__(
+        self, found: dict[str, Any], known: Usual, id_field: str, text_field: str, text_holder: Callable[[Any], Any]
+    ) -> None:
+        """From an accepted line: `found` freshly parsed and whole, `known` what the dialect made of it, the rest as in `Dialect`."""
         id_, request, (traits, text_bytes, limit), label = known
         self._id_field = None if id_ is None else id_field
-        self._holder_of = holder_of
-        holder, name = holder_of(found)
-        self.constant_bytes = text_bytes - len(holder[name].encode())
-        holder[name] = _NOTHING
+        self._text_field, self._holder_of = text_field, text_holder
+        holder = text_holder(found)
+        self.constant_bytes = text_bytes - len(holder[text_field].encode())
+        holder[text_field] = _NOTHING
         if id_ is not None:
             found[id_field] = _NOTHING
         self._expected = orjson.dumps(found)
@@ -51,10 +52,10 @@ class Template:
 
     def match(self, found: Any) -> tuple[str | None, str] | None:
         """Id and text of a line that is the same in all else; else None, and `found` as it was."""
-        id_field = self._id_field
+        id_field, name = self._id_field, self._text_field
         try:
             id_ = None if id_field is None else found[id_field]
-            holder, name = self._holder_of(found)
+            holder = self._holder_of(found)
             text = holder[name]
         except (KeyError, IndexError, TypeError):
             return None
