@@ -20,7 +20,7 @@ from slackwater.model import bits, ids
 from slackwater.model.batch_job import BatchCallFailed, BatchJob
 from slackwater.model.job import Route
 from slackwater.model.run import RunKind, Unit
-from slackwater.model.shard import OwnerKind, Shard
+from slackwater.model.shard import OwnerKind, Shard, ShardState
 from slackwater.policy.capability import load_capability
 from slackwater.policy.classify import classify_batch
 from slackwater.policy.forecast import PRIOR, guard_at
@@ -39,7 +39,7 @@ from slackwater.usecases.submit import Adopt, Stop, Submit
 from slackwater.usecases.tick import Tick, Ticked
 from slackwater.usecases.work import Work, Worked
 from tests.unit.queue_rig import Shipped
-from tests.unit.rig import HAIKU, Bucket, Executions, Outbox, StillClock
+from tests.unit.rig import HAIKU, START, Bucket, Executions, Outbox, StillClock
 
 STACK = "arn:aws:cloudformation:us-east-1:000000000000:stack/slackwater/1"
 PREFIX = ids.job_name_prefix(STACK)
@@ -93,7 +93,7 @@ def all_answered(records: list[dict[str, Any]]) -> list[Any]:
 
 
 class Bedrock:
-    """Batch jobs of all regions. `lose`: what the next calls of an operation end with, before or after they are done."""
+    """Batch jobs of all regions. `before`, `after`: codes with which the next calls of an operation end."""
 
     def __init__(self, clock: StillClock, stores: Mapping[str, Store]) -> None:
         self._clock = clock
@@ -372,6 +372,19 @@ class BatchWorld:
         }
         return self.stage.shard(**{**arguments, **more})
 
+    def file_run_with_job(self, jobs: int, *, run: str = "r1") -> tuple[str, BatchJob]:
+        """As `file_run`; its shard has a job already."""
+        shard = self.shard(self.file_run(jobs, run=run))
+        name = ids.batch_job_name(STACK, shard.id, 1)
+        arn = self.bedrock.create(region=shard.region, name=name)
+        self.shards.change(shard, state=ShardState.OPEN, arn=arn, job_name=name, submitted_at=self.clock.now())
+        return shard.id, self.bedrock.jobs[arn]
+
+    def collects(self, shard_id: str, **ended: Any) -> dict[str, Any]:
+        """The message that the tick sends when the shard's job has ended."""
+        message = {"v": 1, "do": "collect", "shard": shard_id, "attempt": 1, "ended_at": None, "final": False}
+        return {**message, "processed": None, **ended}
+
     def shard(self, shard_id: str) -> Shard:
         found = self.shards.get(shard_id)
         assert found is not None
@@ -469,7 +482,37 @@ def record(line: int, *, run: str = "r1", block: int = 100, secret: str = "promp
     )
 
 
+def index_row(ordinal: int, *, block: int = 7) -> dict[str, Any]:
+    """The index row of record `ordinal` of a shard that holds all lines of its run."""
+    one = record(ordinal + 1, block=block)
+    row = {"r": ordinal, "run": one.run, "block": one.block, "line": one.line, "first": one.first_line}
+    return {**row, "id": one.id, "job": one.job}
+
+
+def a_shard(records: int = 100, **more: Any) -> Shard:
+    """A staged shard that is in no ledger."""
+    fields: dict[str, Any] = {
+        "id": "s" + "a" * 20,
+        "state": ShardState.STAGED,
+        "region": WEST.region,
+        "model_id": WEST.model_id,
+        "base_model": WEST.base_model,
+        "kind": WEST.kind,
+        "attempt": 1,
+        "records": records,
+        "bytes": 1000,
+        "owner_kind": OwnerKind.RUN,
+        "owner": "r1",
+        "profile": "default",
+        "home_region": "us-east-1",
+        "deadline_at": START + timedelta(days=1),
+        "guard_at": START + timedelta(hours=23),
+        "generation": 1,
+        "alternatives": (EAST,),
+        "next_check_at": START,
+    }
+    return Shard(**{**fields, **more})
+
+
 def _iso(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-

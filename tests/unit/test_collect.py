@@ -1,15 +1,30 @@
 """Collect: whatever a batch job leaves behind, each record ends once, and nothing that was answered is paid again."""
 
 import random
-import uuid
+from datetime import timedelta
 from typing import Any
 
+import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slackwater.model import ids
 from slackwater.model.shard import ShardState
-from tests.unit.batch_rig import BatchWorld, Fuse, Killed, all_answered, answered, refused
+from slackwater.usecases.batch_output import Join, Rows, members_of
+from tests.unit.batch_rig import (
+    PRICES,
+    BatchWorld,
+    Fuse,
+    Killed,
+    a_shard,
+    all_answered,
+    answered,
+    index_row,
+    record,
+    refused,
+)
+from tests.unit.rig import START
 
 
 @pytest.fixture
@@ -18,7 +33,7 @@ def world(table, clock):
 
 
 def accounted(world: BatchWorld, jobs: int, run: str = "r1") -> dict[int, dict[str, Any]]:
-    """Each line has a final row or waits in exactly one pack; what the ledger calls covered has a row. The rows by line."""
+    """The rows by line: each line has one, or waits in exactly one pack, and the ledger knows which."""
     rows = {}
     for row in world.rows(run):
         assert row["line"] not in rows, "two rows for a line"
@@ -51,7 +66,8 @@ def test_rows_in_any_order_are_joined_on_their_record_id(world):
         "v": 1, "id": "id-17", "job": "job-r1-17", "run_id": "r1", "line": 17, "status": "succeeded", "lane": "batch",
         "region": "us-west-2", "model": "anthropic.claude-haiku-4-5-20251001-v1:0",
         "route": "us-west-2|global.anthropic.claude-haiku-4-5-20251001-v1:0|default", "tier": "default",
-        "response": None, "usage": {"input_tokens": 10, "output_tokens": 5, "cache_read_tokens": 0, "cache_write_tokens": 0},
+        "response": None,
+        "usage": {"input_tokens": 10, "output_tokens": 5, "cache_read_tokens": 0, "cache_write_tokens": 0},
         "cost_usd": pytest.approx(10 * 0.5e-6 + 5 * 2.5e-6), "list_usd": pytest.approx(10 * 1.1e-6 + 5 * 5.5e-6),
         "price_version": rows[17]["price_version"], "attempts": 1, "latency_ms": None,
         "finished_at": rows[17]["finished_at"], "error": None,
@@ -65,7 +81,9 @@ def test_rows_in_any_order_are_joined_on_their_record_id(world):
 def test_a_completed_job_is_not_believed_without_counting_its_lines(world):
     shard = world.file_run(250)
     world.opened(shard)
-    world.bedrock.ends("Completed", lambda records: all_answered(records[:-30]), total_records=250, processed_records=250)
+    world.bedrock.ends(
+        "Completed", lambda records: all_answered(records[:-30]), total_records=250, processed_records=250
+    )
     finished(world, shard)
     assert len(accounted(world, 250)) == 220
     assert sum(len(lines) for lines in world.waiting().values()) == 30
@@ -243,19 +261,15 @@ def test_collecting_twice_changes_nothing(world):
 
 
 @pytest.mark.promise(2)
-@pytest.mark.parametrize("more_output", [False, True])
-def test_a_collect_that_dies_between_any_two_steps_is_finished_by_the_next(table, clock, more_output):
+def test_a_collect_that_dies_between_any_two_steps_is_finished_by_the_next(table, clock):
     """Also if more output has turned up meanwhile: each line has one row or waits in one pack, repeats count once."""
     deaths, at = 0, 1
     while True:
-        run = f"r{at}"
-        fuse = Fuse()
+        run, fuse = f"r{at}", Fuse()
         world = BatchWorld(table, clock, fuse=fuse)
-        shard = world.file_run(150, run=run, block=100)
-        world.opened(shard)
+        shard, job = world.file_run_with_job(150, run=run)
         world.bedrock.ends(output=lambda records: all_answered(records[:140]), processed_records=145)
-        world.tick(stop_at_wall_s=world.clock.wall_s() + 100)
-        message = next(m.body for m in world.sent.sent if m.body.get("shard") == shard)
+        message = world.collects(shard, status="Completed", processed=145)
         fuse.burnt, fuse.at = 0, at
         try:
             world.do(message)
@@ -264,16 +278,15 @@ def test_a_collect_that_dies_between_any_two_steps_is_finished_by_the_next(table
         else:
             break
         fuse.at = None
-        if more_output:
-            world.bedrock.writes(next(iter(world.bedrock.jobs.values())), lambda records: all_answered(records[:148]))
-        world.clock.advance(91)
+        if at // 2 % 2:
+            world.bedrock.writes(job, lambda records: all_answered(records[:148]))
+        clock.advance(91)
         world.do(message)
         rows = accounted(world, 150, run)
         assert len(rows) >= 140
         assert world.meta(run)["unsettled"] == len(world.waiting(run))
         assert world.meta(run)["repeats"] in ((5,) if len(rows) == 140 else (0, 2, 5))
-        sent = {m.body["pack_id"] for m in world.packs.sent if m.body["run_id"] == run}
-        assert sent == set(world.waiting(run))
+        assert {m.body["pack_id"] for m in world.packs.sent} == set(world.waiting(run))
         assert world.shard(shard).state is ShardState.SETTLED
         at += 1
     assert deaths >= 15
@@ -293,37 +306,53 @@ KINDS = ["answered", "missing", "refused", "retry", "doubled", "error then answe
 
 
 @pytest.mark.promise(1)
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None)
 @given(data=st.data())
-def test_every_record_ends_once_whatever_the_output_looks_like(table, clock, data):
-    run = f"r{uuid.uuid4().hex}"
-    kinds = data.draw(st.lists(st.sampled_from(KINDS), min_size=100, max_size=130))
-    processed = data.draw(st.none() | st.integers(0, 200))
-    world = BatchWorld(table, clock)
-    shard = world.file_run(len(kinds), run=run, deadline_s=18_000)
-    world.opened(shard)
-
-    def output(records: list[dict[str, Any]]) -> list[Any]:
-        lines: list[Any] = []
-        for kind, one in zip(kinds, records, strict=True):
-            match kind:
-                case "answered":
-                    lines.append(answered(one))
-                case "refused":
-                    lines.append(refused(one))
-                case "retry":
-                    lines.append(refused(one, 500))
-                case "doubled":
-                    lines += [answered(one), answered(one, "again")]
-                case "error then answer":
-                    lines += [refused(one, 500), answered(one)]
-        return data.draw(st.permutations(lines))
-
-    world.bedrock.ends(data.draw(st.sampled_from(["Completed", "PartiallyCompleted", "Stopped", "Failed"])), output, processed_records=processed)
-    finished(world, shard)
-    rows = accounted(world, len(kinds), run)
+def test_every_record_ends_once_whatever_the_output_looks_like(data):
+    kinds = data.draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=30))
+    late = data.draw(st.booleans())
+    now = START + timedelta(hours=2)
+    shard = a_shard(len(kinds), deadline_at=now if late else now + timedelta(seconds=1))
+    records = [{"recordId": ids.record_id(i), "modelInput": record(i + 1, block=7).request} for i in range(len(kinds))]
+    lines: list[Any] = []
+    for kind, one in zip(kinds, records, strict=True):
+        match kind:
+            case "answered":
+                lines.append(answered(one))
+            case "refused":
+                lines.append(refused(one))
+            case "retry":
+                lines.append(refused(one, 500))
+            case "doubled":
+                lines += [answered(one), answered(one, "again")]
+            case "error then answer":
+                lines += [refused(one, 500), answered(one)]
+    members = members_of((index_row(i) for i in range(len(kinds))), shard)
+    with Rows() as rows:
+        join = Join(shard, members, PRICES, rows, finished_at=START)
+        for line in data.draw(st.permutations(lines)):
+            join.take(orjson.dumps(line))
+        missing = join.finish(now)
+        found = {}
+        for (run, block), some in rows.parts():
+            for row in map(orjson.loads, some):
+                assert row["line"] not in found
+                assert (run, block) == (row["run_id"], f"{(row['line'] - 1) // 7:05d}")
+                found[row["line"]] = row["status"]
     ends = {"answered": "succeeded", "doubled": "succeeded", "error then answer": "succeeded", "refused": "failed"}
-    for line, kind in enumerate(kinds, start=1):
-        assert (rows[line]["status"] if line in rows else None) == ends.get(kind)
-    missing, seen = kinds.count("missing"), len(kinds) - kinds.count("missing")
-    assert world.meta(run)["repeats"] == (0 if processed is None else max(0, min(missing, processed - seen)))
+    expected = {line: ends.get(kind, "failed" if late else None) for line, kind in enumerate(kinds, start=1)}
+    assert {line: found.get(line) for line in expected} == expected
+    assert sorted([*found, *(i + 1 for i in missing.retry + missing.other_lane)]) == list(expected)
+    assert join.counts.seen == len(kinds) - kinds.count("missing")
+    assert join.counts.doubled == kinds.count("doubled") + kinds.count("error then answer")
+
+
+@pytest.mark.promise(1)
+@pytest.mark.parametrize("status", ["Completed", "PartiallyCompleted", "Stopped", "Failed", "Expired"])
+def test_every_end_of_a_job_is_collected(world, status):
+    shard = world.file_run(120, deadline_s=18_000)
+    world.opened(shard)
+    world.bedrock.ends(status, lambda records: random.Random(2).sample(all_answered(records), 90), processed_records=93)
+    finished(world, shard)
+    assert len(accounted(world, 120)) == 90
+    assert world.meta()["repeats"] == (0 if status == "Expired" else 3)

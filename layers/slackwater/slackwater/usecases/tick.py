@@ -27,6 +27,9 @@ ITEMS_A_PARTITION: Final = 200
 LOST_AFTER_S: Final = 15 * 60  # after its deadline what nobody has ended was lost
 LIST_BACK_S: Final = 3600  # lists reach so much further back than the oldest shard's intent
 STRAYS_A_TICK: Final = 50
+RESCUE_LEAD_S: Final = (
+    240  # from a tick's decision to the first rescued call: the next tick, two queues, reading the index
+)
 PEEK_EVERY_S: Final = 30.0  # real seconds between two looks into the dead-letter queues
 POISON_S: Final = 3600  # a shard's dead work message is held against it only after so long: tick has sent others
 
@@ -210,7 +213,7 @@ class Tick:
             shard,
             observed,
             self._clock.now(),
-            drain_s=shard.records / self._drain_jobs_per_s,
+            drain_s=RESCUE_LEAD_S + shard.records / self._drain_jobs_per_s,
             leased=shard.lease_until_s > self._clock.wall_s(),
             listed=listed,
             asked=asked,
