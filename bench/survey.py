@@ -1,8 +1,10 @@
-"""How fast a large file is surveyed, against the floor of the same machine in the same minute: read, parse, write back, nothing else.
+"""How fast a large file is surveyed, against the floor of the same machine in the same minute: read, parse, write
+back, nothing else.
 
     .venv/bin/python bench/survey.py [--mb 256 | --gb 1] [--line-bytes 600] [--dialect slackwater] [--rounds 3] [--json]
 
-Each measurement is a fresh process (peak memory is the process's own, boto3 imported). Files are made in a temporary folder.
+Each measurement is a fresh process (peak memory is the process's own, boto3 imported). Files are made in a temporary
+folder.
 """
 
 import argparse
@@ -20,13 +22,14 @@ from typing import Any
 
 import orjson
 
-WORDS = "the model reads a question about trains apples money time and answers it step by step with one number".split()
+WORDS = ("the", "model", "reads", "a", "question", "about", "trains", "and", "answers", "it", "step", "by", "step")
 CHUNK_BYTES = 1 << 20  # what the store's streams deliver
 SETTINGS = {"maxTokens": 256, "temperature": 0.2}
 
 
 def make_file(path: Path, size: int, line_bytes: int, dialect: str) -> int:
-    """Lines of about `line_bytes` with words of varied length, so that nothing is the same twice; gives their number."""
+    """Lines of about `line_bytes` with words of varied length, so that nothing is the same twice; gives their
+    number."""
     random = Random(17)
     text = " ".join(random.choice(WORDS) for _ in range(200_000))
     lines = written = 0
@@ -147,7 +150,12 @@ def main() -> None:
         lines = make_file(source, wanted, options.line_bytes, options.dialect)
         size_mb = source.stat().st_size / 1e6
         rounds = [{kind: measure(kind, source) for kind in ("floor", "survey")} for _ in range(options.rounds)]
-    report: dict[str, Any] = {"dialect": options.dialect, "lines": lines, "mb": round(size_mb, 1), "rounds": options.rounds}
+    report: dict[str, Any] = {
+        "dialect": options.dialect,
+        "lines": lines,
+        "mb": round(size_mb, 1),
+        "rounds": options.rounds,
+    }
     for kind in ("floor", "survey"):
         best = min((r[kind] for r in rounds), key=lambda found: found["seconds"])  # the machine has other work
         report[kind] = {
@@ -162,10 +170,14 @@ def main() -> None:
         print(json.dumps(report))
         return
     print(f"{lines:,} lines of the {options.dialect} dialect, {size_mb:,.0f} MB, best of {options.rounds}")
+    print("              MB/s  MB/CPU s  µs a line   peak MB")
     for kind in ("floor", "survey"):
         found = report[kind]
-        print(f"{kind:8} {found['mb_per_s']:8.1f} MB/s {found['mb_per_cpu_s']:8.1f} MB/CPU s {found['us_per_line']:7.2f} µs a line {found['peak_mb']:8.1f} MB peak")
-    print(f"ratio    {report['ratio']:8.2f} (by CPU time {report['cpu_ratio']:.2f}; at least 0.50 wanted; peak memory at most 400 MB)")
+        print(
+            f"{kind:8}{found['mb_per_s']:10.1f}{found['mb_per_cpu_s']:10.1f}{found['us_per_line']:11.2f}"
+            f"{found['peak_mb']:10.1f}"
+        )
+    print(f"ratio   {report['ratio']:10.2f}{report['cpu_ratio']:10.2f}    wanted: at least 0.50, at most 400 MB")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ class RunBlocks:
     def put_refused(self, block: str, rows: bytes) -> None:
         """Parts are create-only; the part of a survey that was repeated is there already and says the same."""
         try:
-            self._store.put(names.part_key(self._run_id, block, "refused", 0), rows, content_type=_TYPE, create_only=True)
+            self._store.put(
+                names.part_key(self._run_id, block, "refused", 0), rows, content_type=_TYPE, create_only=True
+            )
         except Exists:
             return

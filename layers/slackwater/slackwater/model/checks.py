@@ -1,7 +1,7 @@
 """Small checks of JSON values that compose into the check of a whole document.
 
-A check takes a value and the JSON pointer of its place, and raises BadInput that names the place and the remedy. It never quotes
-the value: that may be somebody's prompt. Names of unknown fields are quoted, shortened.
+A check takes a value and the JSON pointer of its place, and raises BadInput that names the place and the remedy. It
+never quotes the value: that may be somebody's prompt. Names of unknown fields are quoted, shortened.
 """
 
 import re
@@ -13,7 +13,8 @@ from slackwater.model.errors import BadInput
 Check = Callable[[Any, str], None]
 
 MAX_DEPTH: Final = 100
-"""How deep free JSON may be nested: orjson writes at most 254 levels, and a request is wrapped several times on its way."""
+"""How deep free JSON may be nested: orjson writes at most 254 levels, and a request is wrapped several times on its
+way."""
 
 _NAME_CHARS: Final = 64
 _BASE64: Final = r"[A-Za-z0-9+/]+={0,2}"
@@ -149,7 +150,8 @@ def mapping(check_name: Check, check_value: Check, low: int = 0, high: int | Non
 def record(
     required: Mapping[str, Check], optional: Mapping[str, Check] | None = None, refused: Mapping[str, str] | None = None
 ) -> Check:
-    """An object with these members and no other; `refused` holds the remedy for members that people are likely to try."""
+    """An object with these members and no other; `refused` holds the remedy for members that people are likely to
+    try."""
     members = {**required, **(optional or {})}
     remedies = dict(refused or {})
 

@@ -14,7 +14,8 @@ _RELATIVE: Final = r"(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([
 
 
 def resolve(text: str, sent_at: datetime) -> datetime:
-    """The absolute deadline, UTC: `text` is ISO 8601 with a zone, or relative to `sent_at` (`6h`, `90m`, `2d`, `1d12h`).
+    """The absolute deadline, UTC: `text` is ISO 8601 with a zone, or relative to `sent_at` (`6h`, `90m`, `2d`,
+    `1d12h`).
 
     Raises BadInput with the remedy; the text itself is not repeated.
     """

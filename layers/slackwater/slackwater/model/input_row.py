@@ -1,5 +1,5 @@
-"""Rows of a run's input blocks: `{"line", "id", "request"}`, and `profile`, `deadline`, `lane`, `tags` where the file's default does
-not apply. What is derived from a row is derived here, so that all readers derive alike."""
+"""Rows of a run's input blocks: `{"line", "id", "request"}`, and `profile`, `deadline`, `lane`, `tags` where the
+file's default does not apply. What is derived from a row is derived here, so that all readers derive alike."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,8 @@ def default_id(line: int) -> str:
 
 
 def caller_id(row: Mapping[str, Any]) -> str | None:
-    """The caller's own id, None for the default one. (A caller who writes `line-17` into line 17 means the same thing.)"""
+    """The caller's own id, None for the default one. (A caller who writes `line-17` into line 17 means the same
+    thing.)"""
     own: str = row["id"]
     return None if own == default_id(row["line"]) else own
 

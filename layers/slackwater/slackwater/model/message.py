@@ -1,10 +1,10 @@
-"""What may lie in the job queue: a job, the word that closes a run, or a job that went back to the queue in an envelope.
+"""What may lie in the job queue: a job, the word that closes a run, or a job that went back to the queue in an
+envelope.
 
 Readers accept `v` and `v − 1`; as 1 is the first version, that is 1. A message without `v` is read as version 1.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
 
 import orjson
@@ -98,7 +98,8 @@ class BadMessage(BadInput):
 
 
 def parse_body(body: str | bytes) -> JobMessage | CloseRun | Envelope:
-    """The message in an SQS body, its request checked. Raises NotAnObject, or BadMessage (a BadInput) that names field and remedy."""
+    """The message in an SQS body, its request checked. Raises NotAnObject, or BadMessage (a BadInput) that names
+    field and remedy."""
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -150,30 +151,29 @@ def _refuse(exc: ValidationError, found: dict[str, Any]) -> NoReturn:
 
 
 def _words(error: Any, pointer: str) -> str:
-    context = error.get("ctx", {})
-    match error["type"]:
-        case "extra_forbidden":
-            return f"unknown field `{shortened(str(error['loc'][-1]))}`: take it out"
-        case "missing":
-            return "is missing"
-        case "literal_error" | "enum":
-            return f"must be {context['expected']}"
-        case "string_too_long" | "too_long":
-            return f"must have at most {context['max_length']} {'characters' if 'string' in error['type'] else 'entries'}"
-        case "string_too_short":
-            return "must not be empty"
-        case "string_type":
-            return "must be text"
-        case "dict_type":
-            return "must be an object"
-        case "string_pattern_mismatch" if pointer == "/reply_to":
-            return "must be the ARN of an SQS queue"
-        case "greater_than_equal" | "int_type":
-            return "must be a whole number, 0 or more"
-        case "timezone_aware":
-            return "must be a time with its zone"
-        case kind:  # pydantic's own kinds are words of its own, they never quote the input
-            return f"is not valid ({kind})"
+    kind = error["type"]
+    if kind == "string_pattern_mismatch" and pointer == "/reply_to":
+        return "must be the ARN of an SQS queue"
+    words = _WORDS.get(kind)
+    if words is None:
+        return f"is not valid ({kind})"  # pydantic's names of what is wrong never quote the input
+    return words.format(name=shortened(str(error["loc"][-1])), **error.get("ctx", {}))
+
+
+_WORDS: Final = {
+    "extra_forbidden": "unknown field `{name}`: take it out",
+    "missing": "is missing",
+    "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_too_short": "must not be empty",
+    "too_long": "must have at most {max_length} entries",
+    "string_type": "must be text",
+    "dict_type": "must be an object",
+    "int_type": "must be a whole number, 0 or more",
+    "greater_than_equal": "must be a whole number, 0 or more",
+    "timezone_aware": "must be a time with its zone",
+}
 
 
 def _known(found: dict[str, Any]) -> Known:

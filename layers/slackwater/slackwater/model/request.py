@@ -1,7 +1,8 @@
 """The one request that every lane accepts: a Converse body without its model.
 
-Members and limits are those of the service model of `bedrock-runtime` *Converse* (botocore), written as JSON: bytes are base64
-text. `modelId` and `serviceTier` are no part of it, because the profile chooses the model and the lane the tier.
+Members and limits are those of the service model of `bedrock-runtime` *Converse* (botocore), written as JSON: bytes
+are base64 text. `modelId` and `serviceTier` are no part of it, because the profile chooses the model and the lane the
+tier.
 """
 
 import hashlib
@@ -39,7 +40,8 @@ CONVERSATION: Final = frozenset({MULTI_TURN})
 MAX_INT: Final = 2**31 - 1  # `integer` of the service model is 32 bits wide
 
 Outline = tuple[frozenset[str], int, int | None]
-"""Traits, UTF-8 bytes of text, `maxTokens` (None: not said) of a plain request. A bare tuple: it is made for every line of a file."""
+"""Traits, UTF-8 bytes of text, `maxTokens` (None: not said) of a plain request. A bare tuple: it is made for every
+line of a file."""
 
 _PLAIN_MEMBERS: Final = frozenset({"messages", "system", "inferenceConfig"})
 _MEDIA_BLOCKS: Final = frozenset({"image", "document", "video", "audio"})
@@ -77,7 +79,23 @@ _VIDEO = record(
         "source": _bytes_or_s3(),
     }
 )
-_AUDIO_FORMATS = "mp3 opus wav aac flac mp4 ogg mkv mka x-aac m4a mpeg mpga pcm webm".split()
+_AUDIO_FORMATS = (
+    "mp3",
+    "opus",
+    "wav",
+    "aac",
+    "flac",
+    "mp4",
+    "ogg",
+    "mkv",
+    "mka",
+    "x-aac",
+    "m4a",
+    "mpeg",
+    "mpga",
+    "pcm",
+    "webm",
+)
 _AUDIO = record({"format": one_of(*_AUDIO_FORMATS), "source": _bytes_or_s3()}, {"error": _ERROR})
 _SEARCH_RESULT = record(
     {"source": _TEXT, "title": _TEXT, "content": items(record({"text": _TEXT}))}, {"citations": _CITED}
@@ -109,9 +127,7 @@ _TOOL_RESULT = record(
     },
     {"status": one_of("success", "error"), "type": _TEXT},
 )
-_REASONING = one_key(
-    {"reasoningText": record({"text": _TEXT}, {"signature": _TEXT}), "redactedContent": base64_text}
-)
+_REASONING = one_key({"reasoningText": record({"text": _TEXT}, {"signature": _TEXT}), "redactedContent": base64_text})
 _INDEX = whole(0, MAX_INT)
 _LOCATION = one_key(
     {
@@ -132,9 +148,7 @@ _CITATION = record(
     {"title": _TEXT, "source": _TEXT, "sourceContent": items(one_key({"text": _TEXT})), "location": _LOCATION},
 )
 _CITATIONS = record({}, {"content": items(one_key({"text": _TEXT})), "citations": items(_CITATION)})
-_TOOL_REFERENCE = record(
-    {"tool": record({}, {"type": text(1, 64), "name": text(1, 128), "serverName": text(1, 128)})}
-)
+_TOOL_REFERENCE = record({"tool": record({}, {"type": text(1, 64), "name": text(1, 128), "serverName": text(1, 128)})})
 _CONTENT_BLOCK = one_key(
     {
         "text": _TEXT,
@@ -222,7 +236,8 @@ _REQUEST = record(
 
 
 def check(request: Any, at: str = "") -> None:
-    """Whether this is a Converse body. Raises BadInput with the JSON pointer below `at` and the remedy; no value is quoted."""
+    """Whether this is a Converse body. Raises BadInput with the JSON pointer below `at` and the remedy; no value is
+    quoted."""
     inspect(request, at)
 
 
@@ -242,10 +257,12 @@ def check_slowly(request: Any, at: str = "") -> None:
         fail("the first message must be the user's", f"{at}/messages/0/role")
 
 
-def plain_outline(request: Any) -> Outline | None:
-    """The outline of a request that is surely valid (text messages, text system, the usual settings); None: look closer.
+def plain_outline(request: Any) -> Outline | None:  # noqa: C901, PLR0911, PLR0912
+    """The outline of a request that is surely valid (text messages, text system, the usual settings); None: look
+    closer.
 
-    Accepts a part of what `check_slowly` accepts, at a tenth of its price. Written out flat, since it runs for every line of a file.
+    Accepts a part of what `check_slowly` accepts, at a tenth of its price. Written out flat, since it runs for every
+    line of a file.
     """
     if type(request) is not dict or not request.keys() <= _PLAIN_MEMBERS:
         return None

@@ -6,7 +6,8 @@ from typing import Final
 MAX_BLOCK_LINES: Final = 1_000
 MAX_BLOCK_BYTES: Final = 8 * 1024 * 1024
 MAX_BLOCK_SPAN: Final = 4_000
-"""Blank lines are numbered but not counted; settled lines are bits by position, so a block of few lines and many blanks is cut too."""
+"""Blank lines are numbered but not counted; settled lines are bits by position, so a block of few lines and many
+blanks is cut too."""
 
 
 @dataclass(slots=True)
@@ -29,9 +30,12 @@ class Cutter:
         return self.max_lines - self._lines
 
     def fits(self, lines: int, size_bytes: int, last_line: int) -> bool:
-        """Whether so many lines, together so large, surely go into the open block, whatever they are like one by one."""
+        """Whether so many lines, together so large, surely go into the open block, whatever they are like one by
+        one."""
         return (
-            self._lines + lines <= self.max_lines and self._bytes + size_bytes <= self.max_bytes and last_line < self._end
+            self._lines + lines <= self.max_lines
+            and self._bytes + size_bytes <= self.max_bytes
+            and last_line < self._end
         )
 
     def count(self, lines: int, size_bytes: int) -> None:

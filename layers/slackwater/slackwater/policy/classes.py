@@ -11,11 +11,13 @@ from slackwater.model.request import shape
 
 MAX_CLASSES: Final = 200
 STEPS_S: Final = (60, 3600, 86400, 10**12)
-"""Deadlines that fall into one step share a class; steps widen when there are too many classes, the last one holds all deadlines."""
+"""Deadlines that fall into one step share a class; steps widen when there are too many classes, the last one holds
+all deadlines."""
 
 
 class ClassKey(NamedTuple):
-    """`deadline_step` is the number of the step the deadline lies in, None for the file's (or the profile's) default."""
+    """`deadline_step` is the number of the step the deadline lies in, None for the file's (or the profile's)
+    default."""
 
     profile: str
     deadline_step: int | None
@@ -59,7 +61,9 @@ class JobClass:
 class Classes:
     """The classes of a run, at most MAX_CLASSES as far as deadlines are to blame."""
 
-    def __init__(self, profile: str, step_s: int = STEPS_S[0], classes: Mapping[ClassKey, JobClass] | None = None) -> None:
+    def __init__(
+        self, profile: str, step_s: int = STEPS_S[0], classes: Mapping[ClassKey, JobClass] | None = None
+    ) -> None:
         """`profile` is the file's: rows that name none have it."""
         self.profile = profile
         self.step_s = step_s
@@ -71,7 +75,9 @@ class Classes:
     def __len__(self) -> int:
         return len(self._classes)
 
-    def key(self, profile: str | None, deadline: datetime | None, lane: Lane | None, traits: frozenset[str]) -> ClassKey:
+    def key(
+        self, profile: str | None, deadline: datetime | None, lane: Lane | None, traits: frozenset[str]
+    ) -> ClassKey:
         """The key of a job's class at the present width of the steps."""
         step = None if deadline is None else int(deadline.timestamp() // self.step_s)
         return ClassKey(profile or self.profile, step, lane, traits)

@@ -7,11 +7,12 @@ _MIN_SLOTS: Final = 1 << 10
 
 
 class SeenIds:
-    """First only a list, for as long as each id is greater than the one before (most callers count); then an open-addressed table.
+    """First only a list, for as long as each id is greater than the one before (most callers count); then an
+    open-addressed table.
 
-    The table holds 64-bit hashes and line numbers, 16 bytes a slot, at most half full. The hash is the interpreter's own SipHash,
-    keyed at random per process, so nobody can prepare ids that collide. By chance a file of two million ids has two different ones
-    that count as one in one of ten million such files; the line is then refused, not lost.
+    The table holds 64-bit hashes and line numbers, 16 bytes a slot, at most half full. The hash is the interpreter's
+    own SipHash, keyed at random per process, so nobody can prepare ids that collide. By chance a file of two million
+    ids has two different ones that count as one in one of ten million such files; the line is then refused, not lost.
     """
 
     __slots__ = ("_expected", "_keys", "_last", "_last_length", "_lines", "_mask", "_room", "_table")

@@ -1,7 +1,8 @@
 """How many tokens a request will take: estimates, made before the call and never billed.
 
-There is no tokenizer here: every model has its own, and CountTokens (free, but a call) is missing for some of them. English prose has
-about 4 to 4.5 bytes a token, code and JSON about 3, Chinese and Japanese about 3; 3.6 errs a little on the high side for prose.
+There is no tokenizer here: every model has its own, and CountTokens (free, but a call) is missing for some of them.
+English prose has about 4 to 4.5 bytes a token, code and JSON about 3, Chinese and Japanese about 3; 3.6 errs a little
+on the high side for prose.
 """
 
 import math
@@ -26,7 +27,9 @@ _PART_OF_THE_PROMPT: Final = ("toolConfig", "outputConfig", "additionalModelRequ
 
 def of_text(size_bytes: int, messages: int, requests: int = 1) -> int:
     """Tokens of so many UTF-8 bytes of text in so many messages of `requests` requests."""
-    return size_bytes * 5 // 18 + 1 + TOKENS_PER_MESSAGE * (messages + requests)  # whole numbers: 18 / 5 = BYTES_PER_TOKEN
+    return (
+        size_bytes * 5 // 18 + 1 + TOKENS_PER_MESSAGE * (messages + requests)
+    )  # whole numbers: 18 / 5 = BYTES_PER_TOKEN
 
 
 def input_tokens(request: dict[str, Any]) -> int:
@@ -73,7 +76,11 @@ def _block_tokens(block: dict[str, Any]) -> int:
     if kind == "toolResult":
         return TOKENS_PER_MESSAGE + sum(map(_part_tokens, content["content"]))
     if kind == "guardContent":
-        return TOKENS_PER_IMAGE if "image" in content else math.ceil(_text_bytes(content["text"]["text"]) / BYTES_PER_TOKEN)
+        return (
+            TOKENS_PER_IMAGE
+            if "image" in content
+            else math.ceil(_text_bytes(content["text"]["text"]) / BYTES_PER_TOKEN)
+        )
     return math.ceil(_json_bytes(content) / BYTES_PER_TOKEN)
 
 

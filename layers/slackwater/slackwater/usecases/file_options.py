@@ -56,7 +56,8 @@ class FileOptions:
 
 
 def profile_of_key(key: str) -> str:
-    """The profile named by a key; `default` for an object that lies directly in the inbox. Raises BadInput for other places."""
+    """The profile named by a key; `default` for an object that lies directly in the inbox. Raises BadInput for other
+    places."""
     inside = key.removeprefix(names.INBOX)
     if inside == key:
         raise BadInput(f"the object does not lie under {names.INBOX}: put it to {names.INBOX}<profile>/<name>.jsonl")

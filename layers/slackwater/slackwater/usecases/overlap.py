@@ -10,11 +10,13 @@ from typing import Any, Final, Self
 THREADS: Final = 8
 MAX_BYTES: Final = 32 * 1024 * 1024
 SWITCH_INTERVAL_S: Final = 0.0005
-"""A TLS socket takes 16 KiB at a time and needs the interpreter after each; at Python's 5 ms it would wait for it nearly all the time."""
+"""A TLS socket takes 16 KiB at a time and needs the interpreter after each; at Python's 5 ms it would wait for it
+nearly all the time."""
 
 
 class Overlap:
-    """`with Overlap() as writes: writes.submit(size, put, key, body)`; leaving waits for all and raises the first failure."""
+    """`with Overlap() as writes: writes.submit(size, put, key, body)`; leaving waits for all and raises the first
+    failure."""
 
     def __init__(self, threads: int = THREADS, max_bytes: int = MAX_BYTES) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="write")
@@ -36,7 +38,9 @@ class Overlap:
         self._bytes += size_bytes
         self._under_way.append((size_bytes, self._pool.submit(write, *arguments)))
 
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             while kind is None and self._under_way:
                 self._forget_first()

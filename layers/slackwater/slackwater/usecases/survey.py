@@ -1,7 +1,8 @@
-"""Survey: every line of a dropped file checked, the good ones cut into blocks, the bad ones refused by line; at flat memory.
+"""Survey: every line of a dropped file checked, the good ones cut into blocks, the bad ones refused by line; at flat
+memory.
 
-Nothing is decided here but what is a job. The document that a survey returns (`survey.json`) counts jobs by class, so that a plan
-never needs to read them. Surveying the same object again writes the same blocks.
+Nothing is decided here but what is a job. The document that a survey returns (`survey.json`) counts jobs by class, so
+that a plan never needs to read them. Surveying the same object again writes the same blocks.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,6 +22,7 @@ NOT_JSONL: Final = "not_jsonl"
 TOO_LARGE: Final = "too_large"
 UNKNOWN_PROFILE: Final = "unknown_profile"
 BAD_OPTION: Final = "bad_option"
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -50,7 +52,17 @@ class Survey:
     def to_json(self) -> dict[str, Any]:
         """The document `survey.json`."""
         document: dict[str, Any] = {"v": VERSION}
-        for name in ("run_id", "dialect", "lines", "accepted", "refused_lines", "bytes", "warnings", "reason", "remedy"):
+        for name in (
+            "run_id",
+            "dialect",
+            "lines",
+            "accepted",
+            "refused_lines",
+            "bytes",
+            "warnings",
+            "reason",
+            "remedy",
+        ):
             document[name] = getattr(self, name)
         document["blocks"] = [asdict(block) for block in self.blocks]
         return document | self.classes.to_json()
@@ -83,12 +95,13 @@ def survey(
     profiles: Mapping[str, int],
     size_bytes: int,
     now: datetime,
-    limits: Limits = Limits(),  # noqa: B008 (frozen)
+    limits: Limits = Limits(),
 ) -> Survey:
     """Reads the file once and writes its blocks and refused lines to `sink`.
 
-    `profiles`: the names a line may go by, each with the output tokens to reckon with where a request sets no limit. `size_bytes`: the
-    object's size, looked at before anything is read. Raises what `chunks` and `sink` raise; nothing for what the file may hold.
+    `profiles`: the names a line may go by, each with the output tokens to reckon with where a request sets no limit.
+    `size_bytes`: the object's size, looked at before anything is read. Raises what `chunks` and `sink` raise; nothing
+    for what the file may hold.
     """
     if size_bytes > limits.file_bytes:
         return _too_large(run_id, options, size_bytes, limits)
@@ -97,7 +110,15 @@ def survey(
         remedy = f"there is no such profile: put the file under inbox/<profile>/, where profile is one of {known}"
         return refuse_file(run_id, UNKNOWN_PROFILE, remedy, profile=options.profile, size_bytes=size_bytes)
     with Overlap() as writes:
-        surveyor = Surveyor(writes, sink, run_id, options, profiles, size_bytes, now)
+        surveyor = Surveyor(
+            writes=writes,
+            sink=sink,
+            run_id=run_id,
+            options=options,
+            profiles=profiles,
+            size_bytes=size_bytes,
+            now=now,
+        )
         for batch in batches(chunks, limits.line_bytes):
             surveyor.take(batch)
             if surveyor.lines > limits.lines:

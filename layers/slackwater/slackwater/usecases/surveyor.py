@@ -77,6 +77,7 @@ class Surveyor:
 
     def __init__(
         self,
+        *,
         writes: Overlap,
         sink: BlockSink,
         run_id: str,
@@ -132,8 +133,8 @@ class Surveyor:
         if not self._other_models:
             return ()
         return (
-            f"the model named in {self._other_models:,} lines (first in line {self._first_other_model}) is no profile of this "
-            f"stack: the profile `{self._options.profile}` decided instead",
+            f"the model named in {self._other_models:,} lines (first in line {self._first_other_model}) is no profile "
+            f"of this stack: the profile `{self._options.profile}` decided instead",
         )
 
     def _release(self) -> None:
@@ -145,7 +146,8 @@ class Surveyor:
         self._take(held)
 
     def _take(self, batch: Sequence[bytes]) -> None:
-        """Piece by piece: lines that surely lie in the open block go at once, one that may open a block goes by itself."""
+        """Piece by piece: lines that surely lie in the open block go at once, one that may open a block goes by
+        itself."""
         place = 0
         while place < len(batch):
             piece = batch[place : place + self._cutter.room]
@@ -225,7 +227,8 @@ class Surveyor:
             self._other_models += jobs
 
     def _learn(self, raw: bytes, lines: int, same: int) -> None:
-        """The next template, if few of the last lines equalled this one; a file in which hardly two are alike is given up."""
+        """The next template, if few of the last lines equalled this one; a file in which hardly two are alike is
+        given up."""
         if self._template is not None and (lines < ENOUGH_TO_JUDGE or same > WORTH_COMPARING * lines):
             return
         self._template = None

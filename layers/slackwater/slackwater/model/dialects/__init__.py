@@ -1,6 +1,7 @@
 """How input files may be written. A dialect is recognised per file and checked per line.
 
-A new dialect is a module with `ID_FIELD`, `TEXT_FIELD`, `is_telltale(found)`, `read(found)` `usual(found)` and `text_holder(found)`, and an entry in `DIALECTS`.
+A new dialect is a module with `ID_FIELD`, `TEXT_FIELD`, `is_telltale(found)`, `read(found)` `usual(found)` and
+`text_holder(found)`, and an entry in `DIALECTS`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -21,8 +22,9 @@ RECOGNISE_FROM: Final = 50
 class Dialect:
     """`read` gives the job of a line or raises BadInput whose pointer leads into that line; it may take `found` apart.
 
-    `usual` says the same, much faster, of most lines of most files; None (and `found` as it was) where it does not know the kind.
-    `text_holder` finds what holds, under `text_field`, the last text of a line of the usual kind (LookupError, TypeError: another kind).
+    `usual` says the same, much faster, of most lines of most files; None (and `found` as it was) where it does not
+    know the kind. `text_holder` finds what holds, under `text_field`, the last text of a line of the usual kind
+    (LookupError, TypeError: another kind).
     """
 
     name: str
@@ -39,20 +41,24 @@ class Dialect:
         return value if type(value) is str and 0 < len(value) <= MAX_ID_CHARS else None
 
     def template(self, found: dict[str, Any], known: Usual) -> Template:
-        """An accepted line of the usual kind as a template; `found` is freshly parsed, `known` what `usual` made of it."""
+        """An accepted line of the usual kind as a template; `found` is freshly parsed, `known` what `usual` made of
+        it."""
         return Template(found, known, self.id_field, self.text_field, self.text_holder)
 
 
 DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
     {
-        name: Dialect(name, module.ID_FIELD, module.TEXT_FIELD, module.text_holder, module.is_telltale, module.read, module.usual)
+        name: Dialect(
+            name, module.ID_FIELD, module.TEXT_FIELD, module.text_holder, module.is_telltale, module.read, module.usual
+        )
         for name, module in (("slackwater", slackwater), ("converse", converse), ("openai", openai))
     }
 )
 
 
 def recognise(objects: Iterable[dict[str, Any]]) -> Dialect:
-    """The dialect that most of these lines show by a key that only it has; our own when none does (its refusals name the fields)."""
+    """The dialect that most of these lines show by a key that only it has; our own when none does (its refusals name
+    the fields)."""
     votes = dict.fromkeys(DIALECTS, 0)
     for found in objects:
         for name, dialect in DIALECTS.items():

@@ -43,7 +43,8 @@ def _put_back(found: dict[str, Any], name: str, value: str | None) -> None:
 
 
 def text_holder(found: Any) -> Any:
-    """What holds the last text of a line of the usual kind, under TEXT_FIELD. Raises KeyError, IndexError, TypeError for another kind."""
+    """What holds the last text of a line of the usual kind, under TEXT_FIELD. Raises KeyError, IndexError, TypeError
+    for another kind."""
     return found["messages"][-1]["content"][-1]
 
 

@@ -1,7 +1,8 @@
 """Lines of OpenAI's Batch API for chat completions, carried over to Converse field by field.
 
-https://platform.openai.com/docs/guides/batch and /docs/api-reference/chat/create. What Converse cannot say is refused, not dropped;
-null is what OpenAI takes for absent. Neighbouring messages of one role become one message, because Converse alternates.
+https://platform.openai.com/docs/guides/batch and /docs/api-reference/chat/create. What Converse cannot say is
+refused, not dropped; null is what OpenAI takes for absent. Neighbouring messages of one role become one message,
+because Converse alternates.
 """
 
 import re
@@ -67,7 +68,9 @@ def usual(found: Any) -> Usual | None:
     if config:
         request["inferenceConfig"] = config
     outline = plain_outline(request)
-    return None if outline is None else (caller_id, request, outline, None if model is None else (model, None, None, None))
+    return (
+        None if outline is None else (caller_id, request, outline, None if model is None else (model, None, None, None))
+    )
 
 
 def _usual_request(messages: Any) -> dict[str, Any] | None:
@@ -83,12 +86,12 @@ def _usual_request(messages: Any) -> dict[str, Any] | None:
         role, content = message.get("role"), message.get("content")
         if type(content) is not str or not content:
             return None
-        if role == "user" or role == "assistant":
+        if role in ("user", "assistant"):
             if role == last:
                 return None
             turns.append({"role": role, "content": [{"text": content}]})
             last = role
-        elif (role == "system" or role == "developer") and last is None:
+        elif role in ("system", "developer") and last is None:
             system.append({"text": content})
         else:
             return None
@@ -96,7 +99,8 @@ def _usual_request(messages: Any) -> dict[str, Any] | None:
 
 
 def text_holder(found: Any) -> Any:
-    """What holds the last text of a line of the usual kind, under TEXT_FIELD. Raises KeyError, IndexError, TypeError for another kind."""
+    """What holds the last text of a line of the usual kind, under TEXT_FIELD. Raises KeyError, IndexError, TypeError
+    for another kind."""
     return found["body"]["messages"][-1]
 
 
@@ -217,7 +221,7 @@ def _tool_spec(tool: Any, at: str) -> dict[str, Any]:
     function = tool["function"]
     at += "/function"
     _members(function, at, {"name"}, {"description", "parameters", "strict"})
-    spec = {"name": _tool_name(function["name"], f"{at}/name")}
+    spec: dict[str, Any] = {"name": _tool_name(function["name"], f"{at}/name")}
     if function.get("description"):
         text()(function["description"], f"{at}/description")
         spec["description"] = function["description"]

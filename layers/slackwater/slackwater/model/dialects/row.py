@@ -11,13 +11,14 @@ MAX_MODEL_CHARS: Final = 2048  # Converse: modelId
 
 
 Label = tuple[str | None, str | None, str | None, Lane | None]
-"""Model, profile, deadline (as written), lane: what a line says beside id, request and tags. Few lines of a file differ in it, so that
-a reader can keep what follows from it."""
+"""Model, profile, deadline (as written), lane: what a line says beside id, request and tags. Few lines of a file
+differ in it, so that a reader can keep what follows from it."""
 
 NO_LABEL: Final[Label] = (None, None, None, None)
 
 Usual = tuple[str | None, dict[str, Any], Outline, Label | None]
-"""Id, request, its outline, label (None: NO_LABEL) of a line of the usual kind. Bare tuples: one is made for every line of a file."""
+"""Id, request, its outline, label (None: NO_LABEL) of a line of the usual kind. Bare tuples: one is made for every
+line of a file."""
 
 
 class Row(NamedTuple):

@@ -22,7 +22,7 @@ def is_telltale(found: dict[str, Any]) -> bool:
     return "request" in found
 
 
-def usual(found: Any) -> Usual | None:
+def usual(found: Any) -> Usual | None:  # noqa: PLR0911
     """What `read` would say of a line of the usual kind, without pydantic; None: ask `read`."""
     if type(found) is not dict:
         return None
@@ -50,7 +50,8 @@ def usual(found: Any) -> Usual | None:
 
 
 def text_holder(found: Any) -> Any:
-    """What holds the last text of a line of the usual kind, under TEXT_FIELD. Raises KeyError, IndexError, TypeError for another kind."""
+    """What holds the last text of a line of the usual kind, under TEXT_FIELD. Raises KeyError, IndexError, TypeError
+    for another kind."""
     return found["request"]["messages"][-1]["content"][-1]
 
 

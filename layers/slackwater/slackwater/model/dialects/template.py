@@ -1,10 +1,11 @@
 """A line that was checked, as a template for those that differ from it in their id and their last text only.
 
-Most files are like that. With both taken out, the two lines are the same bytes: one call, whereas checking a line takes a hundred.
+Most files are like that. With both taken out, the two lines are the same bytes: one call, whereas checking a line
+takes a hundred.
 """
 
 from collections.abc import Callable
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import orjson
 
@@ -15,7 +16,8 @@ _NOTHING: Final = ""  # stands for the id and the text while two lines are compa
 
 
 class Template:
-    """`match` takes a parsed line; what is to be written for it is `row` with its line, id and text in `written_text`."""
+    """`match` takes a parsed line; what is to be written for it is `row` with its line, id and text in
+    `written_text`."""
 
     __slots__ = (
         "_expected",
@@ -34,7 +36,8 @@ class Template:
     def __init__(
         self, found: dict[str, Any], known: Usual, id_field: str, text_field: str, text_holder: Callable[[Any], Any]
     ) -> None:
-        """From an accepted line: `found` freshly parsed and whole, `known` what the dialect made of it, the rest as in `Dialect`."""
+        """From an accepted line: `found` freshly parsed and whole, `known` what the dialect made of it, the rest as
+        in `Dialect`."""
         id_, request, (traits, text_bytes, limit), label = known
         self._id_field = None if id_ is None else id_field
         self._text_field, self._holder_of = text_field, text_holder
