@@ -69,6 +69,9 @@ def short_lived(screen: Screen, rate: float) -> Iterator[local_cloud.Cloud]:
     try:
         with started(screen, state_dir=folder, rate=rate) as cloud:
             yield cloud
+    except BrokenPipeError:  # nobody reads any more
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     except Exception:
         screen.note(f"the logs of the embedded cloud are in {folder / 'logs'}", "dim")
         raise

@@ -27,7 +27,7 @@ def remedy(error: Exception) -> str | None:
         case NoCredentialsError() | PartialCredentialsError():
             text = "no AWS credentials: set AWS_PROFILE, or start the embedded cloud with `slackwater local up`"
         case NoRegionError():
-            text = "no AWS region: set AWS_REGION to the region of your stack"
+            text = "no AWS region: set AWS_REGION, or start the embedded cloud with `slackwater local up`"
         case ProfileNotFound():
             text = f"{error}: set AWS_PROFILE to one of `aws configure list-profiles`"
         case EndpointConnectionError() | ConnectTimeoutError():
