@@ -101,7 +101,8 @@ def test_jobs_that_find_every_route_full_wait_and_are_answered_once(driver: Driv
         import time
 
         time.sleep(8)
-        assert driver.meta(run_id)["state"]["S"] == "open"
+        meta = driver.meta(run_id)
+        assert (meta["state"]["S"], meta["unsettled"]["N"]) == ("settling", "10")  # closed, for all have come; none is lost
     run = driver.settled("full", within_s=120)
     check(run, 10)
     assert run.receipt["succeeded"] == 10
