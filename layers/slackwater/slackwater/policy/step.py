@@ -186,16 +186,20 @@ def _sent(shard: Shard, observed: BatchJob | None, now: datetime, drain_s: float
     if observed.ended:
         return _collect(shard, observed.status, observed.processed_records, now, rescue_at)
     if now >= rescue_at:
-        # asked to stop in good time, and it still hangs: what it has processed is lost to us, and may be on the bill
-        lost = shard.records if observed.processed_records is None else min(observed.processed_records, shard.records)
-        actions: tuple[Action, ...] = (Rescue(shard.id, lost, "the job hung until the last moment"),)
-        if observed.status in LIVE:
-            actions = (Stop(shard.id, observed.arn, observed.region), *actions)
-        return Step(actions, _soon(now))
+        return Step(_give_up(shard, observed), _soon(now))
     guard = _guard(shard, drain_s)
     if now >= guard and observed.status in LIVE:
         return Step((Stop(shard.id, observed.arn, observed.region),), min(_soon(now), rescue_at))
     return Step((), min(_soon(now), guard if now < guard else rescue_at))
+
+
+def _give_up(shard: Shard, hung: BatchJob) -> tuple[Action, ...]:
+    """Asked to stop in good time, and it still hangs: what it has processed is lost to us, and may be on the bill."""
+    reason = "the job hung until the last moment"
+    if hung.status in LIVE:  # it may go on until the stop is heard
+        return Stop(shard.id, hung.arn, hung.region), Rescue(shard.id, shard.records, reason)
+    lost = shard.records if hung.processed_records is None else min(hung.processed_records, shard.records)
+    return (Rescue(shard.id, lost, reason),)
 
 
 def _unseen(shard: Shard, now: datetime, rescue_at: datetime, listed: bool, asked: bool) -> Step:

@@ -16,12 +16,13 @@ from slackwater.model.money import usd_float
 from slackwater.model.profile import Profile, Profiles
 from slackwater.policy.capability import Capability
 from slackwater.policy.choose import Decision, Drain, JobLoad, Ways, choose
-from slackwater.policy.classes import JobClass
+from slackwater.policy.classes import JobClass, Load
 from slackwater.policy.cut import BlockLoad, Cut, cut_shards
 from slackwater.policy.forecast import PRIOR, Forecast, guard_at
 from slackwater.policy.prices import PriceBook
 from slackwater.policy.routes import batch_routes, batch_shares, flex_routes, resolve_routes, typical_price
-from slackwater.usecases.survey import Block, Survey
+from slackwater.usecases.survey import Survey
+from slackwater.usecases.surveyor import Block
 
 VERSION: Final = 1
 MAX_ITEMS: Final = 300
@@ -59,10 +60,10 @@ class _Class:
     """A class, decided. `group` is the index of its batch group, None if it is called or refused."""
 
     jobs: JobClass
+    total: Load
     deadline: datetime
     decision: Decision
     group: int | None = None
-    extra_reasons: tuple[str, ...] = ()
 
     @property
     def forced_batch(self) -> bool:
@@ -185,7 +186,7 @@ class Planner:
             )
             if decision.lane in (Lane.ON_DEMAND, Lane.FLEX):
                 ahead += total.jobs
-            decided[position] = _Class(jobs, deadline, decision)
+            decided[position] = _Class(jobs, total, deadline, decision)
         return [decided[i] for i in range(len(decided))]
 
     def _rescue_s(self, profile: str, records: int) -> float:
@@ -340,14 +341,14 @@ def _bundles(entries: Sequence[_Class], min_records: int) -> list[list[_Class]]:
     for entry in sorted(entries, key=lambda entry: entry.deadline):
         by_deadline.setdefault(entry.deadline, []).append(entry)
     for together in by_deadline.values():
-        if sum(entry.jobs.total.jobs for entry in together) >= min_records:
+        if sum(entry.total.jobs for entry in together) >= min_records:
             bundles.append([*small, *together])
             small = []
         elif bundles:
             bundles[-1].extend(together)
         else:
             small.extend(together)
-            if sum(entry.jobs.total.jobs for entry in small) >= min_records:
+            if sum(entry.total.jobs for entry in small) >= min_records:
                 bundles.append(small)
                 small = []
     return [*bundles, small] if small else bundles
@@ -397,7 +398,7 @@ def _class_document(entry: _Class) -> dict[str, Any]:
         "calling_lane": None if calling is None else calling.value,
         "group": entry.group,
         "refused": refused,
-        "jobs": entry.jobs.total.jobs,
+        "jobs": entry.total.jobs,
         "deadline": iso(entry.deadline),
         "expected_cost_usd": usd_float(decision.cost_pico),
         "expected_finish": None if finish is None else iso(finish),
@@ -425,7 +426,7 @@ def _lanes(classes: Sequence[_Class], groups: Sequence[_Group]) -> dict[str, dic
         lane = entry.decision.lane
         if lane is None:
             continue
-        jobs[lane] += entry.jobs.total.jobs
+        jobs[lane] += entry.total.jobs
         so_far, cost = costs[lane], entry.decision.cost_pico
         costs[lane] = None if so_far is None or cost is None else so_far + cost
     left = sum(piece.records for group in groups for piece in group.cut.leftover)
@@ -461,7 +462,7 @@ def _items(
 def _warnings(classes: Sequence[_Class]) -> list[str]:
     found = []
     for entry in classes:
-        who = f"{entry.jobs.total.jobs} jobs of profile {entry.jobs.key.profile}"
+        who = f"{entry.total.jobs} jobs of profile {entry.jobs.key.profile}"
         if entry.decision.lane is None:
             found.append(f"{who} are refused: {entry.decision.reasons[0]}")
         elif entry.decision.cost_pico is None:
