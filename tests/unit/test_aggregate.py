@@ -104,11 +104,12 @@ def test_a_line_that_no_part_holds_fails_as_lost_and_is_said(bucket, clock):
 
 @pytest.mark.promise(1)
 def test_queue_runs_are_checked_against_the_claims_of_their_blocks(bucket, clock):
-    ledger = Ledger({"kind": "queue"}, [{"sk": "BLOCK#00000", "j_1": "a", "j_2": "b"}])
+    ledger = Ledger({"kind": "queue"}, [{"sk": "BLOCK#00000", "j_1": "job-a a", "j_2": "job-b b"}])
     put_part(bucket, "00000", "route-x", [success(2)])
     receipt = aggregate(bucket, clock, ledger)
     assert [(r["line"], r["status"]) for r in bucket.rows("v1/runs/r1/results.jsonl")] == [(1, "failed"), (2, "succeeded")]
     assert receipt["accepted"] == 2
+    assert bucket.rows("v1/runs/r1/results.jsonl")[0] | {"id": "a", "job": "job-a"} == bucket.rows("v1/runs/r1/errors.jsonl")[0]
 
 
 @pytest.mark.promise(7)

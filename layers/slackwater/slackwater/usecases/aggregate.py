@@ -38,7 +38,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a block must hold: lines → the caller's id, or None for a file run (its input is read only if a line is missing)."""
+    """What a block must hold: lines → `<job> <caller's id>`, or None for a file run (its input is read only if a line is
+    missing)."""
 
     block: str
     lines: Mapping[int, str] | None
@@ -166,8 +167,9 @@ class Aggregate:
 
     def _expected_jobs(self, run_id: str, expected: Expected) -> Iterator[Job]:
         if expected.lines is not None:
-            for line, caller_id in expected.lines.items():
-                yield self._job(run_id, expected.block, line, caller_id)
+            for line, claimed in expected.lines.items():
+                job, _, caller_id = claimed.partition(" ")
+                yield Job(run_id, expected.block, line, caller_id, job, "", self._clock.now(), request={})
             return
         for raw in self._documents.get(names.input_key(run_id, expected.block)).splitlines():
             row = orjson.loads(raw)
