@@ -136,8 +136,9 @@ class Collect:
                 if self._still_to_come(shard, ended):
                     return "waiting for output"
                 collecting = self._shards.change(shard, state=ShardState.COLLECTING)
-                return self._follow(collecting, self._read(collecting, ended))
-            return self._follow(shard, verdict)
+                members = members_of(self._files.index(shard), shard)
+                return self._follow(collecting, members, self._read(collecting, members, ended))
+            return self._follow(shard, members_of(self._files.index(shard), shard), verdict)
 
     def _is_over(self, shard: Shard) -> bool:
         """Whether the run waits for this shard no more. Its unit is entered just after the shard is staged."""
@@ -163,8 +164,7 @@ class Collect:
         self._shards.change(shard, stopped_seen_at=shard.stopped_seen_at or now, next_check_at=later(now, CHECK_S))
         return True
 
-    def _read(self, shard: Shard, ended: Ended) -> dict[str, Any]:
-        members = members_of(self._files.index(shard), shard)
+    def _read(self, shard: Shard, members: list[Member], ended: Ended) -> dict[str, Any]:
         outputs = self._outputs(shard, ended)
         now = self._clock.now()
         with Rows() as rows:
@@ -237,8 +237,7 @@ class Collect:
 
     # ------------------------------------------------------------------ second half: from the verdict alone
 
-    def _follow(self, shard: Shard, verdict: Mapping[str, Any]) -> str:
-        members = members_of(self._files.index(shard), shard)
+    def _follow(self, shard: Shard, members: Sequence[Member], verdict: Mapping[str, Any]) -> str:
         missing = {*verdict["called"], *verdict["batched"]}
         if verdict["counts"]["repeats"]:
             self._shards.count_repeats(shard, _by_run(members, sorted(missing), verdict["counts"]["repeats"]))
