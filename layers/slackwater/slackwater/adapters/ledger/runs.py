@@ -19,6 +19,7 @@ from slackwater.model.errors import Lost, NotYet
 from slackwater.model.run import RunState, Unit
 
 UNITS_A_TRANSACTION: Final = MAX_TRANSACTION - 1
+_KNOWN: Final = "attribute_exists(pk)"
 TRIES: Final = 8  # transactions on one run's META may meet; each loser tries again, this often
 
 
@@ -68,8 +69,14 @@ class Runs:
         return self._table.get(_meta(run_id))
 
     def update(self, run_id: str, **attributes: Any) -> Item:
-        """Sets attributes of META; gives all of it."""
-        return self._table.write(Write(_meta(run_id), set_=attributes), returns="ALL_NEW")
+        """Sets attributes of META; gives all of it. Raises LookupError for a run that is not in the ledger."""
+        return self._of_known(Write(_meta(run_id), set_=attributes, condition=_KNOWN))
+
+    def _of_known(self, write: Write) -> Item:
+        try:
+            return self._table.write(write, returns="ALL_NEW")
+        except ConditionFailed:
+            raise LookupError(f"no run {write.key[0].removeprefix('RUN#')}") from None
 
     def add_repeats(self, run_id: str, number: int) -> None:
         """Counts calls whose reply was lost and that are made again."""
@@ -77,13 +84,21 @@ class Runs:
             self._table.write(Write(_meta(run_id), add={"repeats": number}))
 
     def set_token(self, run_id: str, token: str) -> Item:
-        """Stores the workflow's task token and looks: whoever comes last, settler or waiter, sees both."""
-        return self._table.write(Write(_meta(run_id), set_={"token": token}), returns="ALL_NEW")
+        """Stores the workflow's task token and looks: whoever comes last, settler or waiter, sees both.
+
+        Raises LookupError for a run that is not in the ledger.
+        """
+        return self._of_known(Write(_meta(run_id), set_={"token": token}, condition=_KNOWN))
 
     def finish(self, run_id: str, state: RunState, **attributes: Any) -> None:
-        """The run has ended; the tick has no more business with it."""
-        self._table.write(
-            Write(_meta(run_id), set_={"state": state.value, **attributes}, remove=("gsi1pk", "next_check_at", "token"))
+        """The run has ended; the tick has no more business with it. Raises LookupError for a run that is not in the ledger."""
+        self._of_known(
+            Write(
+                _meta(run_id),
+                set_={"state": state.value, **attributes},
+                remove=("gsi1pk", "next_check_at", "token"),
+                condition=_KNOWN,
+            )
         )
 
     # ------------------------------------------------------------------ units
