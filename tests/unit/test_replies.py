@@ -60,5 +60,5 @@ def test_queues_are_found_by_their_arn_in_their_region(table, clock):
 
 def test_a_queue_that_is_not_there_is_said_by_its_code(table, clock):
     queues = QueuesByArn(lambda region: boto3.client("sqs", region_name=region), clock)
-    with pytest.raises(ReplyFailed, match="NonExistentQueue|QueueDoesNotExist"):
+    with pytest.raises(ReplyFailed, match=r"NonExistentQueue|QueueDoesNotExist"):
         queues.send("arn:aws:sqs:eu-west-2:123456789012:gone", [{"v": 1}])

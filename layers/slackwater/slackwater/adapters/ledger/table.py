@@ -122,7 +122,7 @@ class Table:
             )
         except ClientError as exc:
             if exc.response["Error"]["Code"] == "ConditionalCheckFailedException":
-                old = exc.response.get("Item")
+                old: Any = exc.response.get("Item")
                 raise ConditionFailed(None if not old else item_of(old)) from None
             raise
         return item_of(answer.get("Attributes", {}))
