@@ -184,6 +184,8 @@ class Aggregate:
     def _receipt(self, run_id: str, meta: Mapping[str, Any], survey: Mapping[str, Any], tally: Tally) -> dict[str, Any]:
         reason = survey.get("reason") or meta.get("reason")
         warnings = [*survey.get("warnings", ()), *meta.get("warnings", ()), *self._plan_warnings(run_id, meta)]
+        if survey.get("remedy"):
+            warnings.insert(0, survey["remedy"])
         if tally.errors.get("lost"):
             warnings.append(f"{tally.errors['lost']} jobs came back from no lane (error code lost)")
         if tally.unknown_price_jobs:
