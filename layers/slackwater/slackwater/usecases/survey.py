@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Final, Self
 
 from slackwater.model.lines import MAX_LINE_BYTES, batches
+from slackwater.policy.blocks import MAX_BLOCK_BYTES, MAX_BLOCK_LINES, MAX_BLOCK_SPAN, Cutter
 from slackwater.policy.classes import Classes
 from slackwater.usecases.file_options import FileOptions
 from slackwater.usecases.overlap import Overlap
@@ -26,11 +27,14 @@ BAD_OPTION: Final = "bad_option"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a file may be; beyond, it is refused as a whole."""
+    """What a file may be (beyond, it is refused as a whole), a line (beyond, it is refused), and a block."""
 
     file_bytes: int = 5_000_000_000
     lines: int = 2_000_000
     line_bytes: int = MAX_LINE_BYTES
+    block_lines: int = MAX_BLOCK_LINES
+    block_bytes: int = MAX_BLOCK_BYTES
+    block_span: int = MAX_BLOCK_SPAN
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,7 @@ def survey(
             profiles=profiles,
             size_bytes=size_bytes,
             now=now,
+            cutter=Cutter(limits.block_lines, limits.block_bytes, limits.block_span),
         )
         for batch in batches(chunks, limits.line_bytes):
             surveyor.take(batch)

@@ -85,6 +85,7 @@ class Surveyor:
         profiles: Mapping[str, int],
         size_bytes: int,
         now: datetime,
+        cutter: Cutter,
     ) -> None:
         self._writes, self._sink = writes, sink
         self._run_id, self._options, self._profiles = run_id, options, profiles
@@ -103,7 +104,7 @@ class Surveyor:
         self._template: Template | None = None
         self._lessons = 0
         self._other_models = self._first_other_model = 0
-        self._cutter = Cutter()
+        self._cutter = cutter
         self._open_block(0)
 
     # ------------------------------------------------------------------ lines
