@@ -235,6 +235,17 @@ def test_fifteen_minutes_after_a_stop_without_output_all_are_rescued_and_counted
     assert world.meta()["repeats"] == 150
 
 
+@pytest.mark.promise(3)
+def test_a_job_that_was_stopped_before_it_processed_anything_is_rescued_at_once(world):
+    shard = world.file_run(150, deadline_s=3600 * 6)
+    world.opened(shard)
+    world.bedrock.ends("Stopped", None, processed_records=0)
+    world.beat()
+    assert world.shard(shard).state is ShardState.SETTLED
+    assert accounted(world, 150) == {}
+    assert world.meta()["repeats"] == 0
+
+
 def test_several_output_files_are_all_read(world):
     shard = world.file_run(150)
     world.opened(shard)

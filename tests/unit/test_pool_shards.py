@@ -18,7 +18,7 @@ def world(table, clock):
 
 
 def placed(world, run, ordinal):
-    from slackwater.model.claim import Inbound, Placed  # noqa: PLC0415
+    from slackwater.model.claim import Inbound, Placed
 
     now = world.clock.now()
     request = {"messages": [{"role": "user", "content": [{"text": f"prompt {ordinal}"}]}]}

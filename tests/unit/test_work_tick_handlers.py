@@ -1,4 +1,4 @@
-"""The real handlers of work and tick over the sample events: what is known of nothing is dropped, a bad message is not."""
+"""The real handlers of work and tick over the sample events: what is unknown is dropped, a bad message is not."""
 
 import importlib
 from pathlib import Path

@@ -158,7 +158,9 @@ class Collect:
 
     def _still_to_come(self, shard: Shard, ended: Ended) -> bool:
         """Output may follow a job's end; the first look that finds none starts the wait."""
-        if ended.final or ended.without_output or shard.arn is None or self._outputs(shard, ended):
+        if ended.final or ended.without_output or shard.arn is None or ended.processed == 0:
+            return False  # there is nothing to wait for
+        if self._outputs(shard, ended):
             return False
         now = self._clock.now()
         self._shards.change(shard, stopped_seen_at=shard.stopped_seen_at or now, next_check_at=later(now, CHECK_S))
