@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import botocore.session
@@ -223,7 +224,7 @@ def sample(shape_: Any) -> Any:
 
 def test_every_member_of_converse_is_known() -> None:
     """Fails the day an SDK upgrade brings a new member."""
-    session: Any = botocore.session.get_session()  # type: ignore[no-untyped-call]
+    session: Any = botocore.session.get_session()
     model = session.get_service_model("bedrock-runtime")
     converse = model.operation_model("Converse").input_shape
     whole = sample(converse)
@@ -232,7 +233,7 @@ def test_every_member_of_converse_is_known() -> None:
     block = model.shape_for("ContentBlock")
     for name, member in block.members.items():
         check_slowly({"messages": [{"role": "user", "content": [{name: sample(member)}]}]})
-    for union, wrap in (
+    unions: tuple[tuple[str, Callable[[Any], Any]], ...] = (
         ("ToolResultContentBlock", lambda b: with_block({"toolResult": {"toolUseId": "a", "content": [b]}})),
         ("SystemContentBlock", lambda b: body(system=[b])),
         ("Tool", lambda b: body(toolConfig={"tools": [b]})),
@@ -241,6 +242,7 @@ def test_every_member_of_converse_is_known() -> None:
         ("ReasoningContentBlock", lambda b: with_block({"reasoningContent": b})),
         ("GuardrailConverseContentBlock", lambda b: with_block({"guardContent": b})),
         ("CitationLocation", lambda b: with_block({"citationsContent": {"citations": [{"location": b}]}})),
-    ):
+    )
+    for union, wrap in unions:
         for name, member in model.shape_for(union).members.items():
             check_slowly(wrap({name: sample(member)}))

@@ -166,7 +166,7 @@ class Surveyor:
                 self._open_block(self._number + 1)
             self._check((raw,))
 
-    def _check(self, lines: Sequence[bytes]) -> tuple[int, int]:
+    def _check(self, lines: Sequence[bytes]) -> tuple[int, int]:  # noqa: C901
         """Lines of the open block, each to its rows or refusals; how many are not blank, and their bytes.
 
         This is where a survey spends its time, hence flat: most lines equal the template but for id and text.
@@ -211,6 +211,8 @@ class Surveyor:
         if unlike:
             self._learn(unlike, len(lines), same)
         self._number = number
+        if blank < len(lines):
+            self._last_line = number - (_blank_at_end(lines) if blank else 0)
         counted, size = len(lines) - blank, sum(map(len, lines)) - blank_bytes
         self.lines += counted
         self._block_bytes += size
@@ -330,8 +332,9 @@ class Surveyor:
 
     def _open_block(self, first_line: int) -> None:
         self._block = block_name(len(self.blocks))
-        self._first_line = first_line
-        self._block_bytes = 0
+        self._first_line: int = first_line
+        self._last_line: int = first_line
+        self._block_bytes: int = 0
         self._rows, self._accepted = bytearray(), 0
         self._refusals, self._refused = bytearray(), 0
         self._counting: list[_Said] = []
@@ -344,7 +347,7 @@ class Surveyor:
             if rows:
                 self._writes.submit(len(rows), put, self._block, bytes(rows))
         counts = self._accepted, self._refused
-        self.blocks.append(Block(self._block, self._first_line, self._number, *counts, self._block_bytes))
+        self.blocks.append(Block(self._block, self._first_line, self._last_line, *counts, self._block_bytes))
 
     # ------------------------------------------------------------------ refusals
 
@@ -372,6 +375,10 @@ def _resolved(text: str, sent_at: datetime) -> datetime:
         return deadline.resolve(text, sent_at)
     except BadInput as exc:
         raise BadInput(exc.message, "/deadline") from None
+
+
+def _blank_at_end(lines: Sequence[bytes]) -> int:
+    return next(count for count, raw in enumerate(reversed(lines)) if not _is_blank(raw))
 
 
 def _is_blank(raw: bytes) -> bool:
