@@ -2,6 +2,7 @@
 
 import uuid
 from functools import cache
+from traceback import format_tb
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics, Tracer
@@ -11,7 +12,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from slackwater import bootstrap
-from slackwater.adapters.heartbeat import Heartbeat
+from slackwater.adapters.heartbeat import HOLD_S, Heartbeat
 from slackwater.settings import Settings
 
 logger, tracer, metrics = Logger(), Tracer(), Metrics()
@@ -19,7 +20,10 @@ logger, tracer, metrics = Logger(), Tracer(), Metrics()
 
 class Messages(BatchProcessor):
     def failure_handler(self, record: Any, exception: Any) -> Any:
-        logger.error("message goes back to the queue", message_id=record.message_id, exc_info=exception)
+        kind, _, trace = exception  # the text stays out: botocore's may quote what was sent
+        logger.error(
+            "message goes back to the queue", message_id=record.message_id, error=kind.__name__, where=format_tb(trace)
+        )
         return super().failure_handler(record, exception)
 
 
@@ -31,9 +35,10 @@ def parts() -> bootstrap.Working:
     return bootstrap.working(Settings.from_env())
 
 
-@tracer.capture_method(capture_response=False)
+@tracer.capture_method(capture_response=False, capture_error=False)
 def record_handler(record: SQSRecord) -> None:
     working = parts()
+    working.queue.hold_many([record.receipt_handle], HOLD_S)  # from here on a killed worker's message is soon back
     done = working.work(
         record.json_body,
         worker=uuid.uuid4().hex,  # of this pass, not of the request: a retried request is another worker
@@ -45,6 +50,6 @@ def record_handler(record: SQSRecord) -> None:
 
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics(capture_cold_start_metric=False)
-@tracer.capture_lambda_handler(capture_response=False)
+@tracer.capture_lambda_handler(capture_response=False, capture_error=False)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Any:
     return process_partial_response(event=event, record_handler=record_handler, processor=processor, context=context)
