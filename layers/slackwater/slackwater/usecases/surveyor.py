@@ -105,7 +105,12 @@ class Surveyor:
         self._lessons = 0
         self._other_models = self._first_other_model = 0
         self._cutter = cutter
-        self._open_block(0)
+        # the open block; before the first line there is none, which its first line says
+        self._block = ""
+        self._first_line = self._last_line = 0
+        self._block_bytes = self._accepted = self._refused = 0
+        self._rows, self._refusals = bytearray(), bytearray()
+        self._counting: list[_Said] = []  # labels that have loads of this block
 
     # ------------------------------------------------------------------ lines
 
@@ -332,12 +337,10 @@ class Surveyor:
 
     def _open_block(self, first_line: int) -> None:
         self._block = block_name(len(self.blocks))
-        self._first_line: int = first_line
-        self._last_line: int = first_line
-        self._block_bytes: int = 0
-        self._rows, self._accepted = bytearray(), 0
-        self._refusals, self._refused = bytearray(), 0
-        self._counting: list[_Said] = []
+        self._first_line = self._last_line = first_line
+        self._block_bytes = self._accepted = self._refused = 0
+        self._rows, self._refusals = bytearray(), bytearray()
+        self._counting = []
 
     def _close_block(self) -> None:
         if not self._first_line:
