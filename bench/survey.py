@@ -27,7 +27,7 @@ CHUNK_BYTES = 1 << 20  # what the store's streams deliver
 SETTINGS = {"maxTokens": 256, "temperature": 0.2}
 
 
-def make_file(path: Path, size: int, line_bytes: int, dialect: str) -> int:
+def make_file(path: Path, size: int, line_bytes: int, dialect: str, random_ids: bool = False) -> int:
     """Lines of about `line_bytes` with words of varied length, so that nothing is the same twice; gives their
     number."""
     random = Random(17)
@@ -38,19 +38,20 @@ def make_file(path: Path, size: int, line_bytes: int, dialect: str) -> int:
             lines += 1
             start = random.randrange(len(text) // 2)
             prompt = text[start : start + max(1, int(line_bytes * random.uniform(0.5, 1.5)) - 150)]
-            written += file.write(orjson.dumps(line_of(dialect, lines, prompt), option=orjson.OPT_APPEND_NEWLINE))
+            id_ = random.randbytes(12).hex() if random_ids else f"job-{lines:08d}"
+            written += file.write(orjson.dumps(line_of(dialect, id_, prompt), option=orjson.OPT_APPEND_NEWLINE))
     return lines
 
 
-def line_of(dialect: str, number: int, prompt: str) -> dict[str, Any]:
+def line_of(dialect: str, id_: str, prompt: str) -> dict[str, Any]:
     """One line with an id of its own."""
     request = {"messages": [{"role": "user", "content": [{"text": prompt}]}], "inferenceConfig": SETTINGS}
     if dialect == "slackwater":
-        return {"v": 1, "job_id": f"job-{number:08d}", "request": request}
+        return {"v": 1, "job_id": id_, "request": request}
     if dialect == "converse":
-        return {"id": f"job-{number:08d}", **request}
+        return {"id": id_, **request}
     body = {"model": "gpt-oss-120b", "messages": [{"role": "user", "content": prompt}], "max_tokens": 256}
-    return {"custom_id": f"job-{number:08d}", "method": "POST", "url": "/v1/chat/completions", "body": body}
+    return {"custom_id": id_, "method": "POST", "url": "/v1/chat/completions", "body": body}
 
 
 def floor(source: Path, target: Path) -> int:
@@ -141,13 +142,14 @@ def main() -> None:
     size.add_argument("--gb", type=float)
     parser.add_argument("--line-bytes", type=int, default=600)
     parser.add_argument("--dialect", choices=("slackwater", "converse", "openai"), default="slackwater")
+    parser.add_argument("--random-ids", action="store_true", help="ids in no order, instead of counted ones")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     options = parser.parse_args()
     wanted = int(options.gb * 1e9 if options.gb else options.mb * 1e6)
     with tempfile.TemporaryDirectory(prefix="slackwater-bench-") as folder:
         source = Path(folder) / "input.jsonl"
-        lines = make_file(source, wanted, options.line_bytes, options.dialect)
+        lines = make_file(source, wanted, options.line_bytes, options.dialect, options.random_ids)
         size_mb = source.stat().st_size / 1e6
         rounds = [{kind: measure(kind, source) for kind in ("floor", "survey")} for _ in range(options.rounds)]
     report: dict[str, Any] = {

@@ -157,8 +157,9 @@ class Surveyor:
         place = 0
         while place < len(batch):
             piece = batch[place : place + self._cutter.room]
-            if piece and self._cutter.fits(len(piece), sum(map(len, piece)), self._number + len(piece)):
-                self._cutter.count(*self._check(piece))
+            size = sum(map(len, piece))
+            if piece and self._cutter.fits(len(piece), size, self._number + len(piece)):
+                self._cutter.count(*self._check(piece, size))
                 place += len(piece)
                 continue
             raw = batch[place]
@@ -169,9 +170,9 @@ class Surveyor:
             if self._cutter.starts_block(self._number + 1, len(raw)):
                 self._close_block()
                 self._open_block(self._number + 1)
-            self._check((raw,))
+            self._check((raw,), len(raw))
 
-    def _check(self, lines: Sequence[bytes]) -> tuple[int, int]:  # noqa: C901
+    def _check(self, lines: Sequence[bytes], size: int) -> tuple[int, int]:  # noqa: C901
         """Lines of the open block, each to its rows or refusals; how many are not blank, and their bytes.
 
         This is where a survey spends its time, hence flat: most lines equal the template but for id and text.
@@ -218,7 +219,7 @@ class Surveyor:
         self._number = number
         if blank < len(lines):
             self._last_line = number - (_blank_at_end(lines) if blank else 0)
-        counted, size = len(lines) - blank, sum(map(len, lines)) - blank_bytes
+        counted, size = len(lines) - blank, size - blank_bytes
         self.lines += counted
         self._block_bytes += size
         return counted, size
