@@ -5,24 +5,19 @@ from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.metrics import MetricUnit
-from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.batch import process_partial_response
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from slackwater import bootstrap
+from slackwater.adapters.messages import Messages
 from slackwater.settings import Settings
 from slackwater.usecases.admit import Admit
 
 logger, tracer, metrics = Logger(), Tracer(), Metrics()
 
 
-class Events(BatchProcessor):
-    def failure_handler(self, record: Any, exception: Any) -> Any:
-        logger.error("event goes back to the queue", message_id=record.message_id, exc_info=exception)
-        return super().failure_handler(record, exception)
-
-
-processor = Events(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+processor = Messages(logger)
 
 
 @cache
@@ -30,7 +25,7 @@ def admit() -> Admit:
     return bootstrap.admit(Settings.from_env())
 
 
-@tracer.capture_method(capture_response=False)
+@tracer.capture_method(capture_response=False, capture_error=False)
 def record_handler(record: SQSRecord) -> None:
     run_id = admit()(record.json_body)
     if run_id:
@@ -40,6 +35,6 @@ def record_handler(record: SQSRecord) -> None:
 
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics(capture_cold_start_metric=False)
-@tracer.capture_lambda_handler(capture_response=False)
+@tracer.capture_lambda_handler(capture_response=False, capture_error=False)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Any:
     return process_partial_response(event=event, record_handler=record_handler, processor=processor, context=context)

@@ -6,12 +6,13 @@ from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.metrics import MetricUnit
-from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.batch import process_partial_response
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from slackwater import bootstrap
 from slackwater.adapters.heartbeat import HOLD_S, Heartbeat
+from slackwater.adapters.messages import Messages
 from slackwater.model.errors import Lost
 from slackwater.model.run import PackMessage
 from slackwater.settings import Settings
@@ -21,13 +22,7 @@ SPARE_S = 20.0  # what is left of the function's time for storing and handing ba
 logger, tracer, metrics = Logger(), Tracer(), Metrics()
 
 
-class Packs(BatchProcessor):
-    def failure_handler(self, record: Any, exception: Any) -> Any:
-        logger.error("pack goes back to the queue", message_id=record.message_id, exc_info=exception)
-        return super().failure_handler(record, exception)
-
-
-processor = Packs(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+processor = Messages(logger)
 
 
 @cache
@@ -35,7 +30,7 @@ def parts() -> bootstrap.Dispatching:
     return bootstrap.dispatching(Settings.from_env())
 
 
-@tracer.capture_method(capture_response=False)
+@tracer.capture_method(capture_response=False, capture_error=False)
 def record_handler(record: SQSRecord, lambda_context: LambdaContext) -> None:
     dispatching = parts()
     dispatching.queue.hold_many([record.receipt_handle], HOLD_S)  # from here on a killed worker's pack is back within 90 s
@@ -66,6 +61,6 @@ def record_handler(record: SQSRecord, lambda_context: LambdaContext) -> None:
 
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics(capture_cold_start_metric=False)
-@tracer.capture_lambda_handler(capture_response=False)
+@tracer.capture_lambda_handler(capture_response=False, capture_error=False)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Any:
     return process_partial_response(event=event, record_handler=record_handler, processor=processor, context=context)

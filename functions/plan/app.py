@@ -5,10 +5,10 @@ from typing import Any
 
 from aws_lambda_powertools import Logger, Tracer
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from slackwater.usecases.plan import Plan
 
 from slackwater import bootstrap
 from slackwater.settings import Settings
+from slackwater.usecases.plan import Plan
 
 logger, tracer = Logger(), Tracer()
 
@@ -19,7 +19,7 @@ def plan() -> Plan:
 
 
 @logger.inject_lambda_context(clear_state=True)
-@tracer.capture_lambda_handler(capture_response=False)
+@tracer.capture_lambda_handler(capture_response=False, capture_error=False)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     logger.append_keys(run_id=event["run_id"])
     items = plan()(event["run_id"])

@@ -2,32 +2,23 @@
 
 import uuid
 from functools import cache
-from traceback import format_tb
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.metrics import MetricUnit
-from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.batch import process_partial_response
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from slackwater import bootstrap
 from slackwater.adapters.heartbeat import HOLD_S, Heartbeat
+from slackwater.adapters.messages import Messages
 from slackwater.settings import Settings
 
 logger, tracer, metrics = Logger(), Tracer(), Metrics()
 
 
-class Messages(BatchProcessor):
-    def failure_handler(self, record: Any, exception: Any) -> Any:
-        kind, _, trace = exception  # the text stays out: botocore's may quote what was sent
-        logger.error(
-            "message goes back to the queue", message_id=record.message_id, error=kind.__name__, where=format_tb(trace)
-        )
-        return super().failure_handler(record, exception)
-
-
-processor = Messages(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+processor = Messages(logger)
 
 
 @cache

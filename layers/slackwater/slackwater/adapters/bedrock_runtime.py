@@ -7,19 +7,12 @@ from typing import Any, Final
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import (
-    ClientError,
-    ConnectionClosedError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    HTTPClientError,
-    ReadTimeoutError,
-)
+from botocore.exceptions import BotoCoreError, ClientError
 
 from slackwater.model.errors import CallFailed
 from slackwater.model.job import Lane, Route
 from slackwater.model.usage import Usage, UsageError
-from slackwater.policy.classify import Fault, classify
+from slackwater.policy.classify import classify
 from slackwater.usecases.ports import Answer
 
 CONNECT_TIMEOUT_S: Final = 3
@@ -46,14 +39,9 @@ class BedrockRuntime:
             response = call(**request)
         except ClientError as exc:
             raise _failure(exc) from None
-        except (ConnectTimeoutError, EndpointConnectionError) as exc:  # nothing was sent
-            raise CallFailed(type(exc).__name__, Fault.CAPACITY) from None
-        except (
-            ReadTimeoutError,
-            ConnectionClosedError,
-            HTTPClientError,
-        ) as exc:  # sent: may have been answered and billed
-            raise CallFailed(type(exc).__name__, Fault.UNKNOWN) from None
+        except BotoCoreError as exc:  # its text may quote the request's parameters: only its name is kept
+            name = type(exc).__name__
+            raise CallFailed(name, classify(name)) from None
         latency_ms = round((time.perf_counter() - began) * 1000)
         response.pop("ResponseMetadata", None)
         # a response without a tier was served as it was asked for; billing follows the served one
