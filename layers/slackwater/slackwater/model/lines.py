@@ -7,6 +7,9 @@ from typing import Final, Self
 MAX_LINE_BYTES: Final = 20_000_000
 """A longer line is refused: no model takes it (InvokeModel and Converse end at 25 MB), and a worker has to hold it."""
 
+BATCH_BYTES: Final = 64 * 1024
+"""About so much is handed on at a time: it is still in the processor's cache when it is parsed."""
+
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -32,14 +35,15 @@ def batches(chunks: Iterable[bytes], max_bytes: int = MAX_LINE_BYTES) -> Iterato
     begun: list[bytes] = []  # the pieces of the line that the chunks so far left open; none of one that is too long
     size = 0  # of that line
     for chunk in _without_bom(chunks):
-        lines = BytesIO(chunk).readlines()  # finds line ends by memchr; bytes.split goes byte by byte
-        tail = b"" if chunk.endswith(b"\n") else lines.pop() if lines else b""
-        if lines:
-            lines[0] = _line([*begun, lines[0]], size + len(lines[0]), max_bytes)
-            begun, size = [], 0
-            yield lines
-        size += len(tail)
-        begun = [*begun, tail] if size <= max_bytes else []
+        reader = BytesIO(chunk)  # finds line ends by memchr; bytes.split goes byte by byte
+        while lines := reader.readlines(BATCH_BYTES):
+            tail = b"" if lines[-1].endswith(b"\n") else lines.pop()
+            if lines:
+                lines[0] = _line([*begun, lines[0]], size + len(lines[0]), max_bytes)
+                begun, size = [], 0
+                yield lines
+            size += len(tail)
+            begun = [*begun, tail] if size <= max_bytes else []
     if size:
         yield [_line(begun, size, max_bytes)]
 
