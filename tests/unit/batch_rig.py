@@ -229,7 +229,7 @@ class Letters:
 
     bodies: list[str]
 
-    def peek(self, limit: int = 10, hidden_s: int = 60) -> list[str]:
+    def peek(self, limit: int = 10, hidden_s: int = 5) -> list[str]:
         return self.bodies[:limit]
 
 

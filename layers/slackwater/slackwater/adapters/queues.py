@@ -69,8 +69,9 @@ class Queue:
                 ],
             )
 
-    def peek(self, limit: int = 10, hidden_s: int = 60) -> list[str]:
-        """Bodies of some messages, left on the queue but hidden for `hidden_s` (for dead-letter queues)."""
+    def peek(self, limit: int = 10, hidden_s: int = 5) -> list[str]:
+        """Bodies of some messages, left on the queue but hidden for `hidden_s` (for dead-letter queues): far less than
+        the minute between two looks, since the alarms count what is visible, and people want to read it too."""
         got = self._client.receive_message(
             QueueUrl=self.url, MaxNumberOfMessages=min(limit, 10), VisibilityTimeout=hidden_s, WaitTimeSeconds=0
         )
