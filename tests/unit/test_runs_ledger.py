@@ -89,8 +89,3 @@ def test_a_finished_run_is_no_longer_due(opened, table):
     assert due() == ["r1"]
     opened.finish("r1", RunState.SETTLED)
     assert due() == []
-
-
-def test_the_end_of_a_run_that_was_never_entered_leaves_no_item(runs):
-    runs.finish("rnobody", RunState.FAILED, reason="ConfigurationError")
-    assert runs.get("rnobody") is None

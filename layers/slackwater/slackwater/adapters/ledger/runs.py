@@ -1,7 +1,6 @@
 """Runs, the units they wait for, and what their blocks have."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
