@@ -9,8 +9,8 @@ from aws_lambda_powertools.utilities.batch import process_partial_response
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from slackwater import bootstrap
 from slackwater.adapters.messages import Messages
+from slackwater.bootstrap.admit import build
 from slackwater.settings import Settings
 from slackwater.usecases.admit import Admit
 
@@ -22,7 +22,7 @@ processor = Messages(logger)
 
 @cache
 def admit() -> Admit:
-    return bootstrap.admit(Settings.from_env())
+    return build(Settings.from_env())
 
 
 @tracer.capture_method(capture_response=False, capture_error=False)

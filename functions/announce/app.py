@@ -6,7 +6,7 @@ from typing import Any
 from aws_lambda_powertools import Logger, Tracer
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from slackwater import bootstrap
+from slackwater.bootstrap.announce import build
 from slackwater.settings import Settings
 from slackwater.usecases.announce import Announce
 
@@ -15,7 +15,7 @@ logger, tracer = Logger(), Tracer()
 
 @cache
 def announce() -> Announce:
-    return bootstrap.announce(Settings.from_env())
+    return build(Settings.from_env())
 
 
 @logger.inject_lambda_context(clear_state=True)

@@ -10,9 +10,9 @@ from aws_lambda_powertools.utilities.batch import process_partial_response
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from slackwater import bootstrap
 from slackwater.adapters.heartbeat import HOLD_S, Heartbeat
 from slackwater.adapters.messages import Messages
+from slackwater.bootstrap.dispatch import Dispatching, build
 from slackwater.model.errors import Lost
 from slackwater.model.run import PackMessage
 from slackwater.settings import Settings
@@ -26,8 +26,8 @@ processor = Messages(logger)
 
 
 @cache
-def parts() -> bootstrap.Dispatching:
-    return bootstrap.dispatching(Settings.from_env())
+def parts() -> Dispatching:
+    return build(Settings.from_env())
 
 
 @tracer.capture_method(capture_response=False, capture_error=False)

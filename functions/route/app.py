@@ -13,8 +13,8 @@ from aws_lambda_powertools.utilities.data_classes import SQSEvent, event_source
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from slackwater import bootstrap
 from slackwater.adapters.heartbeat import Heartbeat
+from slackwater.bootstrap.route import JobRouting, build
 from slackwater.model.claim import Inbound
 from slackwater.settings import Settings
 from slackwater.usecases.route import Outcome
@@ -34,8 +34,8 @@ logger, tracer, metrics = Logger(), Tracer(), Metrics()
 
 
 @cache
-def parts() -> bootstrap.JobRouting:
-    return bootstrap.job_routing(Settings.from_env())
+def parts() -> JobRouting:
+    return build(Settings.from_env())
 
 
 def inbound(record: SQSRecord) -> Inbound:

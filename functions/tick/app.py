@@ -7,7 +7,7 @@ from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from slackwater import bootstrap
+from slackwater.bootstrap.tick import Ticking, build
 from slackwater.settings import Settings
 
 SPARE_S = 20.0  # one slow list, and the dead-letter queues, still fit in
@@ -16,8 +16,8 @@ logger, tracer, metrics = Logger(), Tracer(), Metrics()
 
 
 @cache
-def parts() -> bootstrap.Ticking:
-    return bootstrap.ticking(Settings.from_env())
+def parts() -> Ticking:
+    return build(Settings.from_env())
 
 
 @logger.inject_lambda_context(clear_state=True)

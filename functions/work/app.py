@@ -10,9 +10,9 @@ from aws_lambda_powertools.utilities.batch import process_partial_response
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from slackwater import bootstrap
 from slackwater.adapters.heartbeat import HOLD_S, Heartbeat
 from slackwater.adapters.messages import Messages
+from slackwater.bootstrap.work import Working, build
 from slackwater.settings import Settings
 
 logger, tracer, metrics = Logger(), Tracer(), Metrics()
@@ -22,8 +22,8 @@ processor = Messages(logger)
 
 
 @cache
-def parts() -> bootstrap.Working:
-    return bootstrap.working(Settings.from_env())
+def parts() -> Working:
+    return build(Settings.from_env())
 
 
 @tracer.capture_method(capture_response=False, capture_error=False)

@@ -1,0 +1,28 @@
+"""What the functions share that call models: dispatch and route."""
+
+from functools import cached_property
+
+from slackwater.adapters.bedrock_runtime import BedrockRuntime
+from slackwater.adapters.ledger.health import RouteHealth
+from slackwater.bootstrap.profiled import ProfiledKit
+from slackwater.usecases.engine import Engine
+from slackwater.usecases.routing import Routing
+
+
+class CallsKit(ProfiledKit):
+    """The engine, and the routes it takes."""
+
+    @cached_property
+    def routing(self) -> Routing:
+        return Routing(capability=self.capability, prices=self.prices)
+
+    @cached_property
+    def engine(self) -> Engine:
+        return Engine(
+            caller=BedrockRuntime(self._session, connections=self.settings.concurrency),
+            health=RouteHealth(self.table, self.clock, self.rng),
+            prices=self.prices,
+            clock=self.clock,
+            rng=self.rng,
+            concurrency=self.settings.concurrency,
+        )

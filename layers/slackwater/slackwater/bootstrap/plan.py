@@ -1,0 +1,23 @@
+"""For the function that chooses lanes."""
+
+from slackwater.bootstrap.profiled import ProfiledKit
+from slackwater.settings import Settings
+from slackwater.usecases.plan import Plan, Stack
+
+
+def build(settings: Settings) -> Plan:
+    kit = ProfiledKit(settings)
+    stack = Stack(
+        batch_regions=tuple(settings.batch_buckets),
+        batch_enabled=settings.batch_enabled,
+        drain_jobs_per_s=settings.drain_jobs_per_s,
+    )
+    return Plan(
+        documents=kit.store,
+        runs=kit.runs,
+        profiles=kit.profiles,
+        prices=kit.prices,
+        capability=kit.capability,
+        stack=stack,
+        clock=kit.clock,
+    )

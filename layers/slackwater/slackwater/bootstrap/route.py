@@ -1,0 +1,80 @@
+"""For the function that takes jobs from the job queue."""
+
+from dataclasses import dataclass
+
+from slackwater.adapters.ledger.workers import Workers
+from slackwater.adapters.queues import Queue
+from slackwater.bootstrap.calls import CallsKit
+from slackwater.bootstrap.queued import QueueKit
+from slackwater.model.claim import Room
+from slackwater.model.clock import ScaledClock
+from slackwater.policy.forecast import PRIOR, latest_start
+from slackwater.policy.pooling import FULL_BYTES, FULL_JOBS
+from slackwater.settings import Settings
+from slackwater.usecases.asked import Reader
+from slackwater.usecases.claims import Claims
+from slackwater.usecases.lanes import InForce, QueueLanes
+from slackwater.usecases.pools import PoolIntake
+from slackwater.usecases.route import Router
+
+
+class RouteKit(QueueKit, CallsKit):
+    """Both sides of a queued job that is called."""
+
+
+@dataclass(frozen=True)
+class JobRouting:
+    """What the job queue's handler needs: the use case, queue and workers' leases for the heartbeat, and the clock."""
+
+    router: Router
+    queue: Queue
+    workers: Workers
+    clock: ScaledClock
+
+
+def build(settings: Settings) -> JobRouting:
+    kit = RouteKit(settings)
+    in_force = InForce(kit.profiles)
+    drain_s = FULL_JOBS / settings.drain_jobs_per_s
+    router = Router(
+        read=Reader(
+            profiles=lambda: in_force.profiles, documents=kit.store, reply_queue_arns=settings.reply_queue_arns
+        ),
+        claims=Claims(
+            jobs=kit.jobs,
+            runs=kit.queue_runs,
+            fate=kit.workers.fate,
+            parts=kit.parts,
+            clock=kit.clock,
+            pins=lambda: {"profiles_version": in_force.version, "price_version": kit.prices.version},
+            arrived=kit.closing.arrived,
+        ),
+        closing=kit.closing,
+        results=kit.results,
+        replies=kit.replies,
+        lanes=QueueLanes(
+            in_force=in_force,
+            capability=kit.capability,
+            prices=kit.prices,
+            routing=kit.routing,
+            forecast=PRIOR,
+            deployed=settings.batch_buckets,
+            batch_enabled=settings.batch_enabled,
+            drain_jobs_per_s=settings.drain_jobs_per_s,
+            clock=kit.clock,
+        ),
+        pools=PoolIntake(
+            pools=kit.pools,
+            documents=kit.store,
+            clock=kit.clock,
+            room=Room(FULL_JOBS, FULL_BYTES),
+            latest_start=lambda deadline: latest_start(deadline, PRIOR, drain_s),
+        ),
+        engine=kit.engine,
+        onward=kit.onward,
+        workers=kit.workers,
+        repeats=kit.jobs,
+        in_force=in_force,
+        clock=kit.clock,
+    )
+    return JobRouting(router, kit.queue(settings.job_queue_url), kit.workers, kit.clock)

@@ -1,0 +1,79 @@
+"""For the function that takes one step of one shard, pool or run."""
+
+from dataclasses import dataclass
+
+from slackwater.adapters.queues import Queue
+from slackwater.bootstrap.profiled import ProfiledKit
+from slackwater.bootstrap.queued import QueueKit
+from slackwater.bootstrap.shards import ShardsKit
+from slackwater.policy.forecast import PRIOR
+from slackwater.settings import Settings
+from slackwater.usecases.collect import Collect
+from slackwater.usecases.fail_jobs import FailJobs
+from slackwater.usecases.fail_units import FailUnits
+from slackwater.usecases.stage_pool import StagePool
+from slackwater.usecases.submit import Adopt, Stop, Submit
+from slackwater.usecases.work import Work
+
+
+class WorkKit(QueueKit, ShardsKit, ProfiledKit):
+    """Shards, the pools and runs of queued jobs, and profiles for the pools' shards."""
+
+
+@dataclass(frozen=True)
+class Working:
+    """What the work queue's handler needs: the use case, and its queue for the heartbeat."""
+
+    work: Work
+    queue: Queue
+
+
+def build(settings: Settings) -> Working:
+    kit = WorkKit(settings)
+    jobs, shards, files, clock = kit.batch_jobs, kit.shards, kit.shard_files, kit.clock
+    work = Work(
+        submit=Submit(shards=shards, files=files, jobs=jobs, clock=clock, stack_arn=settings.stack_arn),
+        adopt=Adopt(shards=shards, jobs=jobs, clock=clock),
+        stop=Stop(shards=shards, jobs=jobs, clock=clock),
+        collect=Collect(
+            shards=shards,
+            files=files,
+            units=kit.runs,
+            settle=kit.settle,
+            results=kit.results,
+            pools=kit.pool_keeper,
+            stage=kit.stage,
+            prices=kit.prices,
+            forecast=PRIOR,
+            clock=clock,
+            drain_jobs_per_s=settings.drain_jobs_per_s,
+            batch_possible=settings.batch_enabled,
+        ),
+        stage_pool=StagePool(
+            pools=kit.pools,
+            keeper=kit.pool_keeper,
+            stage=kit.stage,
+            profiles=kit.profiles,
+            capability=kit.capability,
+            prices=kit.prices,
+            deployed=settings.batch_buckets,
+            drain_jobs_per_s=settings.drain_jobs_per_s,
+        ),
+        keeper=kit.pool_keeper,
+        closing=kit.closing,
+        fail_units=FailUnits(
+            runs=kit.runs,
+            shards=shards,
+            files=files,
+            parts=kit.parts,
+            documents=kit.store,
+            settle=kit.settle,
+            clock=clock,
+        ),
+        fail_jobs=FailJobs(jobs=kit.jobs, results=kit.results, clock=clock),
+        shards=shards,
+        runs=kit.runs,
+        clock=clock,
+        stack_arn=settings.stack_arn,
+    )
+    return Working(work, kit.queue(settings.work_queue_url))
