@@ -1,19 +1,27 @@
-"""The only reader of `os.environ`: a validated model, made at first use."""
+"""The only reader of `os.environ`: checked once, at first use.
 
+Without pydantic: the functions that need it for nothing else would load it in every cold start for this page alone.
+"""
+
+import math
 import os
-from collections.abc import Mapping
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, Final
 
 from slackwater.model.errors import ConfigurationError
 
-PREFIX = "SLACKWATER_"
+PREFIX: Final = "SLACKWATER_"
 
 
-class Settings(BaseModel):
+def _bounded(default: float, **bounds: float) -> Any:
+    """A number with its bounds: `least` and `most` are allowed themselves, `above` is not."""
+    return field(default=default, metadata=bounds)
+
+
+@dataclass(frozen=True)
+class Settings:
     """What the template tells every function; a field `job_queue_url` is read from `SLACKWATER_JOB_QUEUE_URL`."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     table: str
     bucket: str
@@ -31,32 +39,34 @@ class Settings(BaseModel):
     batch_role_prefix: str = ""  # satellite roles are <prefix>-<region>
     satellite_regions: tuple[str, ...] = ()
     reply_queue_arns: tuple[str, ...] = ()
-    retain_days: int = Field(default=30, ge=1)
+    retain_days: int = _bounded(30, least=1)
     batch_enabled: bool = True
-    concurrency: int = Field(default=32, ge=1, le=256)  # calls in flight in one worker
-    drain_jobs_per_s: float = Field(default=20.0, gt=0)  # what the on-demand lane drains when no quota is known
-    clock_rate: float = Field(default=1.0, gt=0)
+    concurrency: int = _bounded(32, least=1, most=256)  # calls in flight in one worker
+    drain_jobs_per_s: float = _bounded(20.0, above=0)  # what the on-demand lane drains when no quota is known
+    clock_rate: float = _bounded(1.0, above=0)
     clock_origin: float = 0.0
     event_bus: str = "default"
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
-        """Raises ConfigurationError that names the variable, not its value."""
+        """Raises ConfigurationError that names each missing or wrong variable, not its value."""
         source = os.environ if environ is None else environ
-        raw: dict[str, object] = {"region": source.get("AWS_REGION") or source.get("AWS_DEFAULT_REGION") or ""}
-        for name, field in cls.model_fields.items():
-            text = source.get(PREFIX + name.upper())
-            if not text:
-                continue
-            if str(field.annotation).startswith("tuple"):
-                raw[name] = tuple(part.strip() for part in text.split(",") if part.strip())
-            else:
-                raw[name] = text
-        try:
-            return cls.model_validate(raw)
-        except ValidationError as exc:
-            where = ", ".join(PREFIX + str(e["loc"][0]).upper() for e in exc.errors())
-            raise ConfigurationError(f"set or mend the environment of the function: {where}") from None
+        read: dict[str, Any] = {"region": source.get("AWS_REGION") or source.get("AWS_DEFAULT_REGION") or ""}
+        wrong: list[str] = []
+        for each in fields(cls):
+            variable = PREFIX + each.name.upper()
+            text = source.get(variable)
+            if text:
+                try:
+                    read[each.name] = _READERS[each.type](text)
+                    _check(read[each.name], **each.metadata)
+                except ValueError:
+                    wrong.append(variable)
+            elif each.default is MISSING and each.name not in read:
+                wrong.append(variable)
+        if wrong:
+            raise ConfigurationError(f"set or mend the environment of the function: {', '.join(wrong)}")
+        return cls(**read)
 
     @property
     def batch_buckets(self) -> dict[str, str]:
@@ -69,3 +79,29 @@ class Settings(BaseModel):
     def batch_role(self, region: str) -> str:
         """The ARN of the role that Bedrock takes for batch jobs of a region."""
         return self.batch_role_arn if region == self.region else f"{self.batch_role_prefix}-{region}"
+
+
+def _check(value: Any, least: float = -math.inf, most: float = math.inf, above: float = -math.inf) -> None:
+    """Raises ValueError for a number out of its bounds; `nan` and `inf` are out of any."""
+    if isinstance(value, int | float) and not (math.isfinite(value) and least <= value <= most and value > above):
+        raise ValueError
+
+
+def _switch(text: str) -> bool:
+    known = {"true": True, "false": False, "1": True, "0": False}
+    if text.lower() not in known:
+        raise ValueError
+    return known[text.lower()]
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+_READERS: Final[Mapping[Any, Callable[[str], Any]]] = {
+    str: str,
+    int: int,
+    float: float,
+    bool: _switch,
+    tuple[str, ...]: _names,
+}
