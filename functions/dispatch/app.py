@@ -33,7 +33,8 @@ def parts() -> Dispatching:
 @tracer.capture_method(capture_response=False, capture_error=False)
 def record_handler(record: SQSRecord, lambda_context: LambdaContext) -> None:
     dispatching = parts()
-    dispatching.queue.hold_many([record.receipt_handle], HOLD_S)  # from here on a killed worker's pack is back within 90 s
+    # from here on a killed worker's pack is back within 90 s
+    dispatching.queue.hold_many([record.receipt_handle], HOLD_S)
     message = PackMessage.of(record.json_body)
     remaining_s = lambda_context.get_remaining_time_in_millis() / 1000
     try:

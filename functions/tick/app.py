@@ -23,7 +23,7 @@ def parts() -> Ticking:
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics(capture_cold_start_metric=False)
 @tracer.capture_lambda_handler(capture_response=False, capture_error=False)
-def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  # noqa: ARG001 - Lambda's own
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     ticking = parts()
     remaining_s = context.get_remaining_time_in_millis() / 1000
     done = ticking.tick(stop_at_wall_s=ticking.clock.wall_s() + remaining_s - SPARE_S)

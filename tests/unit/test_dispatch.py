@@ -173,3 +173,23 @@ def test_the_workflow_is_woken_by_whoever_comes_last(world):
     assert world.workflow.answered == []
     world.settle.answer(world.runs.set_token("r1", "token-1"))
     assert world.workflow.answered == ["token-1"]
+
+
+def test_a_job_on_which_the_model_breaks_is_bounded_over_all_hops(world):
+    def script(route, request):
+        if request["messages"][0]["content"][0]["text"] == "q7":
+            raise CallFailed("ModelErrorException", "model_error")
+        return answer()
+
+    world.model.script = script
+    message, passes = MESSAGE, 0
+    while world.runs.get("r1")["unsettled"]:
+        passes += 1
+        assert passes < 10
+        world.dispatch(owner=f"w{passes}", message=message)
+        if world.queue.sent:
+            message = PackMessage.of(world.queue.sent[-1].body)
+        world.clock.advance(120)
+    (failed,) = [row for row in world.stored() if row["status"] == "failed"]
+    assert (failed["line"], failed["error"]["code"]) == (7, "ModelErrorException")
+    assert sum(text == "q7" for _, text in world.model.calls) == 5

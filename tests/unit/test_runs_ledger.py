@@ -56,7 +56,7 @@ def test_a_second_worker_waits_while_the_first_lives_and_takes_over_when_its_lea
 
 def test_a_message_with_a_lower_hop_is_void_and_one_of_an_ended_pack_too(opened):
     opened.claim("r1", "p1", hop=0, owner="a", lease_s=85)
-    opened.hand_back("r1", "p1", owner="a", hop=1, started=b"\0")
+    opened.hand_back("r1", "p1", owner="a", hop=1, started=b"\0", faults={})
     with pytest.raises(Lost):
         opened.claim("r1", "p1", hop=0, owner="b", lease_s=85)
     opened.claim("r1", "p1", hop=1, owner="b", lease_s=85)

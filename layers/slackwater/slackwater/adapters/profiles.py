@@ -1,9 +1,12 @@
-"""The stack's routing profiles: the document in the bucket, or the shipped ones; always with the version that was read."""
+"""The stack's routing profiles: the document in the bucket, or the shipped ones; always with the version that was
+read.
+"""
 
 import hashlib
 from typing import Final
 
-from slackwater.adapters.store import Missing, Store
+from slackwater.adapters.store import Store
+from slackwater.model.errors import Missing
 from slackwater.model.names import PROFILES_KEY
 from slackwater.model.profile import Profiles, shipped_profiles
 
@@ -18,7 +21,9 @@ class ProfileStore:
         self._known: dict[str, Profiles] = {}
 
     def current(self) -> tuple[Profiles, str]:
-        """The profiles in force and their version: S3's version id, or `shipped-<digest>` where no document was applied."""
+        """The profiles in force and their version: S3's version id, or `shipped-<digest>` where no document was
+        applied.
+        """
         try:
             body, version = self._store.get_with_version(PROFILES_KEY)
         except Missing:

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from slackwater.model.clock import Clock
-from slackwater.usecases.ports import Outgoing as Outgoing
+from slackwater.usecases.ports import Outgoing
 
 MAX_MESSAGE_BYTES = 1_048_576  # SQS quota: 1 MiB a message and a batch of ten
 
@@ -20,7 +20,9 @@ class Queue:
         self._clock = clock
 
     def send(self, messages: Iterable[Outgoing]) -> int:
-        """Sends all, in batches of at most ten and 1 MiB; gives their number. Raises RuntimeError where SQS refuses some twice."""
+        """Sends all, in batches of at most ten and 1 MiB; gives their number. Raises RuntimeError where SQS refuses
+        some twice.
+        """
         sent = 0
         batch: list[dict[str, Any]] = []
         size = 0
@@ -59,7 +61,9 @@ class Queue:
         self._client.change_message_visibility(QueueUrl=self.url, ReceiptHandle=receipt, VisibilityTimeout=seconds)
 
     def hold_many(self, receipts: Sequence[str], seconds: int) -> None:
-        """The same for many, ten a call. One that is not ours any more is left out: its message is somebody else's now."""
+        """The same for many, ten a call. One that is not ours any more is left out: its message is somebody else's
+        now.
+        """
         for start in range(0, len(receipts), 10):
             self._client.change_message_visibility_batch(
                 QueueUrl=self.url,

@@ -5,9 +5,9 @@ from typing import Any, BinaryIO, Final
 
 import orjson
 
-from slackwater.adapters.store import Exists, Missing, Store
+from slackwater.adapters.store import Store
 from slackwater.model import names
-from slackwater.model.errors import ConfigurationError
+from slackwater.model.errors import ConfigurationError, Exists, Missing
 from slackwater.model.shard import Shard
 
 LINES: Final = "application/x-ndjson"

@@ -9,8 +9,7 @@ import orjson
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
-from slackwater.model.errors import Exists as Exists
-from slackwater.model.errors import Missing as Missing
+from slackwater.model.errors import Exists, Missing
 
 PART_BYTES = 16 * 1024 * 1024  # S3 refuses non-last parts under 5 MiB
 REOPENS = 5  # a stream that broke is opened again where it stopped, so often
@@ -88,7 +87,9 @@ class Store:
                 yield entry["Key"]
 
     def stream(self, key: str, version_id: str | None = None, *, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
-        """The object in chunks; a broken connection is resumed where it stopped, a bounded number of times. Raises Missing."""
+        """The object in chunks; a broken connection is resumed where it stopped, a bounded number of times. Raises
+        Missing.
+        """
         offset = 0
         etag: str | None = None
         for attempt in range(REOPENS + 1):
@@ -111,7 +112,9 @@ class Store:
     def upload(
         self, key: str, *, content_type: str = "application/x-ndjson", metadata: Mapping[str, str] | None = None
     ) -> "Upload":
-        """A streaming multipart upload: `with store.upload(key) as out: out.write(…)`; aborted when the block raises."""
+        """A streaming multipart upload: `with store.upload(key) as out: out.write(…)`; aborted when the block
+        raises.
+        """
         return Upload(self._client, self.bucket, key, content_type, metadata)
 
 
@@ -176,9 +179,10 @@ def _version(version_id: str | None) -> dict[str, str]:
 
 
 def _translated(exc: ClientError) -> Exception:
-    code = exc.response["Error"]["Code"]
+    code: str = exc.response["Error"]["Code"]
     if code in ("NoSuchKey", "404", "NotFound", "NoSuchVersion", "NoSuchBucket"):
         return Missing(code)
     if code in ("PreconditionFailed", "412", "ConditionalRequestConflict", "409"):
         return Exists(code)
-    return exc
+    error: Exception = exc
+    return error

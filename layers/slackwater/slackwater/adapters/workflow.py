@@ -28,7 +28,9 @@ class RunWorkflow:
                 raise
 
     def answer(self, token: str, payload: Mapping[str, Any]) -> bool:
-        """Wakes the waiting state; False for a token that has timed out or was answered: the workflow looks again by itself."""
+        """Wakes the waiting state; False for a token that has timed out or was answered: the workflow looks again by
+        itself.
+        """
         try:
             self._client.send_task_success(taskToken=token, output=orjson.dumps(dict(payload)).decode())
         except ClientError as exc:

@@ -27,7 +27,9 @@ class NotYet(SlackwaterError):
 
 
 class CallFailed(SlackwaterError):
-    """A model call that brought no answer; `fault` (policy.classify) says who must act. Holds codes, never provider text."""
+    """A model call that brought no answer; `fault` (policy.classify) says who must act. Holds codes, never provider
+    text.
+    """
 
     def __init__(self, code: str, fault: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(code)

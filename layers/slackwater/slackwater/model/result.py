@@ -69,7 +69,15 @@ def failed(
 
 
 def refused(
-    run_id: str, line: int, caller_id: str | None, *, code: str, message: str, pointer: str | None, at: datetime, **more: Any
+    run_id: str,
+    line: int,
+    caller_id: str | None,
+    *,
+    code: str,
+    message: str,
+    pointer: str | None,
+    at: datetime,
+    **more: Any,
 ) -> dict[str, Any]:
     """The line of an input that never became a job: `job` is null. `more` joins the error, e.g. `first_line`."""
     row = _empty(run_id, line, caller_id or f"line-{line}", None, "failed", at, 0)
@@ -84,7 +92,9 @@ def _line(job: Job, status: str, finished_at: datetime, attempts: int) -> dict[s
     return row
 
 
-def _empty(run_id: str, line: int, id_: str, job: str | None, status: str, at: datetime, attempts: int) -> dict[str, Any]:
+def _empty(  # noqa: PLR0917 - the format's own first fields, in its order
+    run_id: str, line: int, id_: str, job: str | None, status: str, at: datetime, attempts: int
+) -> dict[str, Any]:
     return {
         "v": VERSION,
         "id": id_,

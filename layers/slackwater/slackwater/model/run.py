@@ -23,7 +23,9 @@ ENDED = frozenset({RunState.SETTLED, RunState.FAILED, RunState.CANCELLED})
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A pack or a shard that a file run waits for. Of a pack, `lines` is the set of positions (line − `first_line`) in its block."""
+    """A pack or a shard that a file run waits for. Of a pack, `lines` is the set of positions (line − `first_line`)
+    in its block.
+    """
 
     id: str
     kind: str  # pack | shard

@@ -1,4 +1,6 @@
-"""A dropped file becomes a run: one execution of the workflow per version of an object, however often its event comes."""
+"""A dropped file becomes a run: one execution of the workflow per version of an object, however often its event
+comes.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -20,9 +22,11 @@ class Admit:
         self._bucket = bucket
 
     def __call__(self, event: Mapping[str, Any]) -> str | None:
-        """Starts the run of an S3 `Object Created` event and gives its id; None for what is no dropped file (a folder's marker).
+        """Starts the run of an S3 `Object Created` event and gives its id; None for what is no dropped file (a
+        folder's marker).
 
-        Raises KeyError for what is no such event: the rule let it through, so the message belongs in the dead-letter queue.
+        Raises KeyError for what is no such event: the rule let it through, so the message belongs in the dead-letter
+        queue.
         """
         detail = event["detail"]
         bucket, key = detail["bucket"]["name"], detail["object"]["key"]

@@ -280,7 +280,7 @@ class Collect:
             some = list(of_block)
             jobs = [member.as_job(shard.profile) for member in some]
             lane, generation = shard.rescue_lane.value, shard.generation + 1
-            units += packs_of(shard.owner, block, lane, jobs, some[0].first_line, generation)
+            units += packs_of(shard.owner, block, lane, jobs, first_line=some[0].first_line, generation=generation)
         return units
 
     def _restage(self, shard: Shard, members: Sequence[Member], ordinals: Sequence[int]) -> Unit:

@@ -1,7 +1,7 @@
 """A pack on the on-demand lane: claimed, called, stored, and what nobody could take sent back."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Protocol
 
@@ -26,7 +26,9 @@ class Packs(Protocol):
     def count_lost_calls(self, run_id: str, unit_id: str, *, owner: str, stored: bytes, lost: int) -> None: ...
     def start(self, run_id: str, unit_id: str, *, owner: str, started: bytes, lease_s: float) -> None: ...
     def renew(self, run_id: str, unit_id: str, *, owner: str, lease_s: float) -> None: ...
-    def hand_back(self, run_id: str, unit_id: str, *, owner: str, hop: int, started: bytes) -> None: ...
+    def hand_back(
+        self, run_id: str, unit_id: str, *, owner: str, hop: int, started: bytes, faults: Mapping[str, int]
+    ) -> None: ...
     def add_repeats(self, run_id: str, number: int) -> None: ...
 
 
@@ -97,7 +99,9 @@ class Dispatch:
             (row for row in self._input(message) if row["line"] - first in wanted),
             message.block,
         )
-        sink = _PackSink(self._packs, self._parts, message, source, owner, first, stored)
+        faults = pack.get("faults") or {}
+        calls = [replace(call, faults=faults.get(str(call.job.line), 0)) for call in calls]
+        sink = _PackSink(self._packs, self._parts, message, source=source, owner=owner, first=first, stored=stored)
         unfinished = self._engine.run(calls, sink, stop_at_wall_s=stop_at_wall_s)
         if unfinished:
             self._hand_back(message, owner, sink, unfinished)
@@ -116,7 +120,12 @@ class Dispatch:
         delay_s = max(1.0, _seconds(again, self._clock.now()))
         self._queue.send([Outgoing(onward.body(), delay_s=delay_s, group=message.run_id)])
         self._packs.hand_back(
-            message.run_id, message.pack_id, owner=owner, hop=onward.hop, started=bits.pack(sink.stored)
+            message.run_id,
+            message.pack_id,
+            owner=owner,
+            hop=onward.hop,
+            started=bits.pack(sink.stored),
+            faults={str(u.call.job.line): u.call.faults for u in unfinished if u.call.faults},
         )
 
 
@@ -128,6 +137,7 @@ class _PackSink:
         packs: Packs,
         parts: Parts,
         message: PackMessage,
+        *,
         source: str,
         owner: str,
         first: int,

@@ -70,6 +70,33 @@ class _Progress:
         return MAX_OPEN - len(self.in_flight) - len(self.unwritten)
 
 
+@dataclass
+class _Tries:
+    """What has become of a call so far in this pass."""
+
+    call: Call
+    attempts: int = 0
+    losses: int = 0
+    denied: int = 0
+
+    def final(self, fault: Fault, code: str) -> tuple[str, str] | None:
+        """Counts a failure; (code, message) once it is the last one: bounds for what may be paid or is the job's
+        doing.
+        """
+        match fault:
+            case Fault.JOB:
+                return code, _JOB_REMEDY
+            case Fault.UNKNOWN | Fault.TIMEOUT:
+                self.losses += 1
+                return ("outcome_unknown", _LOST_REMEDY) if self.losses >= MAX_LOSSES else None
+            case Fault.MODEL_ERROR:
+                self.call = replace(self.call, faults=self.call.faults + 1)
+                return (code, _FAULTS_REMEDY) if self.call.faults >= MAX_FAULTS else None
+            case Fault.US:
+                self.denied += 1
+        return None
+
+
 class Engine:
     """Makes calls through any route that has room. One engine serves one worker at a time."""
 
@@ -167,41 +194,43 @@ class Engine:
     # ------------------------------------------------------------------ one call, in its own thread
 
     def _call(self, call: Call, sink: Sink, stop_at_wall_s: float) -> dict[str, Any] | Unfinished:
-        attempts, losses, denied = 0, 0, 0
+        tries = _Tries(call)
         for route in self._order(call):
-            while True:
-                if self._clock.now() >= call.job.deadline:
-                    return self._deadline_missed(call, attempts, route)
-                if self._clock.wall_s() + _read_timeout_s(call.job) > stop_at_wall_s:
-                    return Unfinished(call, self._clock.now())
-                attempts += 1
-                try:
-                    answer = self._caller.converse(
-                        route, call.lane, call.job.request, read_timeout_s=_read_timeout_s(call.job)
-                    )
-                except CallFailed as failure:
-                    fault = Fault(failure.fault)
-                    self._health.report(route.name, fault)
-                    if fault is Fault.JOB:
-                        return self._failed(call, route, attempts, failure.code, _JOB_REMEDY)
-                    if fault.maybe_paid:
-                        losses += 1
-                        if losses >= MAX_LOSSES:
-                            return self._failed(call, route, attempts, "outcome_unknown", _LOST_REMEDY)
-                        sink.losing(call)  # counted before it is repeated: a crash in between must not hide it
-                    if fault is Fault.UNKNOWN:
-                        continue
-                    denied += fault is Fault.US
-                    if fault is Fault.MODEL_ERROR:
-                        call = replace(call, faults=call.faults + 1)
-                        if call.faults >= MAX_FAULTS:
-                            return self._failed(call, route, attempts, failure.code, _FAULTS_REMEDY)
-                    break
+            outcome = self._by(route, tries, sink, stop_at_wall_s)
+            if outcome is not None:
+                return outcome
+        if tries.denied == len(call.routes):
+            return self._failed(call, call.routes[0], tries.attempts, "access_denied", _ACCESS_REMEDY)
+        return Unfinished(tries.call, self._room_expected(call))
+
+    def _by(
+        self, route: Route, tries: "_Tries", sink: Sink, stop_at_wall_s: float
+    ) -> dict[str, Any] | Unfinished | None:
+        """What one route makes of a call, a lost reply repeated; None if another route should be tried."""
+        call = tries.call
+        while True:
+            if self._clock.now() >= call.job.deadline:
+                return self._deadline_missed(call, tries.attempts, route)
+            if self._clock.wall_s() + _read_timeout_s(call.job) > stop_at_wall_s:
+                return Unfinished(call, self._clock.now())
+            tries.attempts += 1
+            try:
+                answer = self._caller.converse(
+                    route, call.lane, call.job.request, read_timeout_s=_read_timeout_s(call.job)
+                )
+            except CallFailed as failure:
+                fault = Fault(failure.fault)
+                self._health.report(route.name, fault)
+                final = tries.final(fault, failure.code)
+                if final is not None:
+                    return self._failed(call, route, tries.attempts, *final)
+                if fault.maybe_paid:
+                    sink.losing(call)  # counted before it is repeated: a crash in between must not hide it
+                if fault is not Fault.UNKNOWN:
+                    return None
+            else:
                 self._health.report(route.name, None)
-                return self._succeeded(call, route, attempts, answer)
-        if denied == len(call.routes):
-            return self._failed(call, call.routes[0], attempts, "access_denied", _ACCESS_REMEDY)
-        return Unfinished(call, self._room_expected(call))
+                return self._succeeded(call, route, tries.attempts, answer)
 
     def _order(self, call: Call) -> Sequence[Route]:
         resting = self._health.resting([route.name for route in call.routes])

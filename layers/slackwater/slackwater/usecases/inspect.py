@@ -159,9 +159,7 @@ def _lanes(units: Sequence[Mapping[str, Any]], by_source: Mapping[str, int]) -> 
     return tuple(LaneShare(lane, jobs, done) for lane, (jobs, done) in sums.items() if jobs)
 
 
-def _progress(
-    meta: Mapping[str, Any], done: int, lanes: tuple[LaneShare, ...], shards: tuple[Shard, ...]
-) -> Progress:
+def _progress(meta: Mapping[str, Any], done: int, lanes: tuple[LaneShare, ...], shards: tuple[Shard, ...]) -> Progress:
     return Progress(
         run_id=meta["run_id"],
         kind=RunKind(meta["kind"]),

@@ -79,7 +79,9 @@ class Place:
         self._clock = clock
 
     def __call__(self, run_id: str, item: Mapping[str, Any]) -> int:
-        """Places `item` of the run's plan; gives how many units the run waits for more. Raises LookupError for an unknown run."""
+        """Places `item` of the run's plan; gives how many units the run waits for more. Raises LookupError for an
+        unknown run.
+        """
         meta = self._runs.get(run_id)
         if meta is None:
             raise LookupError(f"no run {run_id}")
@@ -138,7 +140,9 @@ class Place:
             if refusals:
                 self._put_refusals(placing.meta["run_id"], block, refusals)
             for lane, jobs in by_lane.items():
-                units += packs_of(placing.meta["run_id"], block, lane, jobs, first_line, FIRST_GENERATION)
+                units += packs_of(
+                    placing.meta["run_id"], block, lane, jobs, first_line=first_line, generation=FIRST_GENERATION
+                )
         self._settle.release(placing.meta["run_id"], units)
         return len(units)
 
@@ -190,7 +194,9 @@ class _ItemOfRun:
         )
 
 
-def packs_of(run_id: str, block: str, lane: str, jobs: Sequence[Job], first_line: int, generation: int) -> list[Unit]:
+def packs_of(
+    run_id: str, block: str, lane: str, jobs: Sequence[Job], *, first_line: int, generation: int
+) -> list[Unit]:
     """The packs of some jobs of one block: at most 200 each, in the order of their lines."""
     units = []
     for start in range(0, len(jobs), PACK_JOBS):

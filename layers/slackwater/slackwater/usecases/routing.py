@@ -39,7 +39,9 @@ class Routing:
         return self._routes[key]
 
     def call(self, job: Job, lane: Lane, profile: Profile, version: str) -> Call:
-        """The job as a call: `job.line`, its place in its run, decides where it goes first, so a redelivery goes the same way."""
+        """The job as a call: `job.line`, its place in its run, decides where it goes first, so a redelivery goes the
+        same way.
+        """
         routes = self.routes(job.profile, version, profile, lane)
         ordered = order(profile.mode, routes, job.line, price=typical_price(self._prices, lane))
         return Call(job, lane, tuple(ordered), profile.home_region)

@@ -15,7 +15,9 @@ class RunsPort(Protocol):
 
 
 class Settle:
-    """Register replacements, send them, end the unit, look: in this order, so that a crash between two steps loses nothing."""
+    """Register replacements, send them, end the unit, look: in this order, so that a crash between two steps loses
+    nothing.
+    """
 
     def __init__(self, *, runs: RunsPort, packs: Sender, workflow: Workflow) -> None:
         self._runs = runs
@@ -30,7 +32,9 @@ class Settle:
         covered: Mapping[str, bytes],
         replacements: Sequence[Unit] = (),
     ) -> None:
-        """Ends a unit whose final rows are in S3; `covered` maps blocks to positions, `replacements` take over the rest."""
+        """Ends a unit whose final rows are in S3; `covered` maps blocks to positions, `replacements` take over the
+        rest.
+        """
         for block, lines in covered.items():
             self._runs.cover(run_id, block, source, lines)
         self.release(run_id, replacements)

@@ -54,9 +54,7 @@ class _Blocks:
         self.documents.put(names.input_key(self.run_id, block), rows, content_type="application/x-ndjson")
 
     def put_refused(self, block: str, rows: bytes) -> None:
-        self.documents.put(
-            names.part_key(self.run_id, block, "refused", 0), rows, content_type="application/x-ndjson"
-        )
+        self.documents.put(names.part_key(self.run_id, block, "refused", 0), rows, content_type="application/x-ndjson")
 
 
 class SurveyFile:

@@ -10,7 +10,9 @@ class RunsPort(Protocol):
 
 
 class Wait:
-    """Stores the token and looks in one answer of the table, so that the last settler and this waiter cannot miss each other."""
+    """Stores the token and looks in one answer of the table, so that the last settler and this waiter cannot miss
+    each other.
+    """
 
     def __init__(self, *, runs: RunsPort, settle: Settle) -> None:
         self._runs = runs

@@ -91,7 +91,9 @@ class Runs:
         return self._of_known(Write(_meta(run_id), set_={"token": token}, condition=_KNOWN))
 
     def finish(self, run_id: str, state: RunState, **attributes: Any) -> None:
-        """The run has ended; the tick has no more business with it. Raises LookupError for a run that is not in the ledger."""
+        """The run has ended; the tick has no more business with it. Raises LookupError for a run that is not in the
+        ledger.
+        """
         self._of_known(
             Write(
                 _meta(run_id),
@@ -151,7 +153,9 @@ class Runs:
         return self._table.get(_unit(run_id, unit_id))
 
     def claim(self, run_id: str, unit_id: str, *, hop: int, owner: str, lease_s: float) -> Item:
-        """Takes a pack for `owner`. Raises Lost if it has ended or gone on by another message, NotYet while it is leased."""
+        """Takes a pack for `owner`. Raises Lost if it has ended or gone on by another message, NotYet while it is
+        leased.
+        """
         wall = int(self._clock.wall_s())
         try:
             return self._table.write(
@@ -200,13 +204,17 @@ class Runs:
         """Raises Lost."""
         self._mine(run_id, unit_id, owner, {"lease_until": int(self._clock.wall_s() + lease_s)})
 
-    def hand_back(self, run_id: str, unit_id: str, *, owner: str, hop: int, started: bytes) -> None:
-        """The pack goes on by the message with `hop`; the older one is void. Raises Lost."""
+    def hand_back(
+        self, run_id: str, unit_id: str, *, owner: str, hop: int, started: bytes, faults: Mapping[str, int]
+    ) -> None:
+        """The pack goes on by the message with `hop`; the older one is void. `faults`: line → failures that count
+        against a job's bound. Raises Lost.
+        """
         self._mine(
             run_id,
             unit_id,
             owner,
-            {"state": "waiting", "hop": hop, "lease_until": 0, "started": started},
+            {"state": "waiting", "hop": hop, "lease_until": 0, "started": started, "faults": dict(faults)},
         )
 
     def _mine(self, run_id: str, unit_id: str, owner: str, values: Mapping[str, Any]) -> None:
@@ -247,7 +255,9 @@ class Runs:
     # ------------------------------------------------------------------ blocks
 
     def cover(self, run_id: str, block: str, source: str, lines: bytes) -> None:
-        """These positions of the block have a final row from this source (one attribute a source: DynamoDB has no OR)."""
+        """These positions of the block have a final row from this source (one attribute a source: DynamoDB has no
+        OR).
+        """
         self._table.write(
             Write(
                 _block(run_id, block),

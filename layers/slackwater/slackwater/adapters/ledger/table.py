@@ -32,7 +32,8 @@ class TransactionFailed(Exception):
 
 @dataclass(frozen=True)
 class Write:
-    """An update (default) or a put of one item. `set_`, `add`, `remove` name attributes; `condition` is DynamoDB's language
+    """An update (default) or a put of one item. `set_`, `add`, `remove` name attributes; `condition` is DynamoDB's
+    language
     with names as `#name` and values as `:name`, both taken from the item's own attribute names and `values`."""
 
     key: Key
@@ -46,7 +47,7 @@ class Write:
     check_only: bool = False
 
 
-def to_wire(value: Any) -> dict[str, Any]:
+def to_wire(value: Any) -> dict[str, Any]:  # noqa: PLR0911 - one return a type
     """A Python value as a DynamoDB attribute. Raises TypeError for what has no honest place (floats included)."""
     match value:
         case None:
@@ -88,7 +89,9 @@ def item_of(wire: Mapping[str, Any]) -> Item:
 
 
 class Table:
-    """Reads are consistent unless they go to the index. Raises ConditionFailed, TransactionFailed, and botocore's own errors."""
+    """Reads are consistent unless they go to the index. Raises ConditionFailed, TransactionFailed, and botocore's
+    own errors.
+    """
 
     def __init__(self, client: Any, name: str) -> None:
         self._client = client
