@@ -89,9 +89,7 @@ def programs(functions: list[str]) -> dict[str, dict[str, str]]:
 def middle(costs: list[Cost], field: str) -> dict[str, float]:
     """Median and spread of one field."""
     values = sorted(getattr(cost, field) for cost in costs)
-    return {
-        "median": round(statistics.median(values), 4), "min": round(values[0], 4), "max": round(values[-1], 4)
-    }
+    return {"median": round(statistics.median(values), 4), "min": round(values[0], 4), "max": round(values[-1], 4)}
 
 
 def measure(functions: list[str], repeat: int) -> dict[str, Any]:

@@ -37,12 +37,19 @@ class Clients:
         if self._session is None:
             self._session = boto3.session.Session(region_name=region)
         return self._session.client(
-            service, region_name=region, endpoint_url=self._others.get(service, self.endpoint),
+            service,
+            region_name=region,
+            endpoint_url=self._others.get(service, self.endpoint),
             aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
             config=Config(
-                s3={"addressing_style": "path"}, proxies={}, read_timeout=read_timeout_s, connect_timeout=5,
-                retries={"mode": "standard", "max_attempts": 3}, inject_host_prefix=False, max_pool_connections=50,
+                s3={"addressing_style": "path"},
+                proxies={},
+                read_timeout=read_timeout_s,
+                connect_timeout=5,
+                retries={"mode": "standard", "max_attempts": 3},
+                inject_host_prefix=False,
+                max_pool_connections=50,
                 ignore_configured_endpoint_urls=True,
             ),
         )

@@ -74,8 +74,11 @@ class Cloud:
 
     def worker_pids(self, function: str = "") -> list[int]:
         """The emulator's living Lambda worker processes, of those functions whose name contains `function`."""
-        return [row.pid for row in processes.descendants(self.pids["aws"])
-                if row.command.endswith("/_worker.py") and function in row.command]
+        return [
+            row.pid
+            for row in processes.descendants(self.pids["aws"])
+            if row.command.endswith("/_worker.py") and function in row.command
+        ]
 
     def logs(self) -> Path:
         """The folder with one log file per process; `functions.log` is written when the cloud stops."""
@@ -136,18 +139,32 @@ def start(
     environ = os.environ if environ is None else environ
     control, runtime, rate, batch = choose_bedrock(environ, bedrock_endpoint, clock_rate)
     settings = Settings(
-        state_dir=state_dir.resolve(), template=(template or repository_template()).resolve(), host=host, port=port,
-        clock_rate=rate, clock_origin=int(time.time()), own_bedrock=bedrock_endpoint is None, bedrock_url=control,
-        runtime_url=runtime, batch_enabled=batch, docker=docker, detached=detached,
+        state_dir=state_dir.resolve(),
+        template=(template or repository_template()).resolve(),
+        host=host,
+        port=port,
+        clock_rate=rate,
+        clock_origin=int(time.time()),
+        own_bedrock=bedrock_endpoint is None,
+        bedrock_url=control,
+        runtime_url=runtime,
+        batch_enabled=batch,
+        docker=docker,
+        detached=detached,
         satellites=_satellites(template) if satellites is None else tuple(satellites),
         parameters=dict(parameters or {}),
     )
     settings.logs.mkdir(parents=True, exist_ok=True)
     with (settings.logs / "supervisor.log").open("ab") as log:
         child = subprocess.Popen(  # noqa: S603  (our own interpreter and module)
-            [sys.executable, "-m", "local.supervisor", settings.dumps()], cwd=REPOSITORY, env=dict(environ),
-            stdin=subprocess.DEVNULL if detached else subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-            start_new_session=True)
+            [sys.executable, "-m", "local.supervisor", settings.dumps()],
+            cwd=REPOSITORY,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL if detached else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        )
     try:
         state = _await_ready(child, progress or _printer(quiet), settings.logs / "supervisor.log")
     except BaseException:

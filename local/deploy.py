@@ -17,9 +17,7 @@ MAX_INLINE_TEMPLATE_BYTES = 51_200  # CreateStack's limit for TemplateBody; larg
 _TIMEOUT_S = 120.0
 
 
-def deploy(
-    clients: Clients, region: str, stack: str, template: Path, parameters: Mapping[str, str]
-) -> dict[str, str]:
+def deploy(clients: Clients, region: str, stack: str, template: Path, parameters: Mapping[str, str]) -> dict[str, str]:
     """Creates `stack` in `region` and answers its outputs. Raises CloudError with CloudFormation's reasons.
 
     Of `parameters` only those are given that the template declares.
@@ -44,8 +42,11 @@ def deploy(
     cloudformation = clients.get("cloudformation", region)
     try:
         cloudformation.create_stack(
-            StackName=stack, Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
-            Parameters=_declared(packed, parameters), **source)
+            StackName=stack,
+            Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+            Parameters=_declared(packed, parameters),
+            **source,
+        )
     except cloudformation.exceptions.ClientError as error:
         raise CloudError(f"{template} was refused: {error.response['Error']['Message']}") from error
     return _wait_created(cloudformation, stack)
@@ -67,8 +68,11 @@ def _wait_created(cloudformation: Any, stack: str) -> dict[str, str]:
         raise CloudError(f"stack {stack} was not ready after {_TIMEOUT_S:.0f} s")
     if found["StackStatus"] != "CREATE_COMPLETE":
         events = cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
-        reasons = [f"  {e['LogicalResourceId']}: {e.get('ResourceStatusReason')}" for e in events
-                   if "FAILED" in e["ResourceStatus"]]
+        reasons = [
+            f"  {e['LogicalResourceId']}: {e.get('ResourceStatusReason')}"
+            for e in events
+            if "FAILED" in e["ResourceStatus"]
+        ]
         raise CloudError("\n".join([f"stack {stack} is {found['StackStatus']}", *reasons]))
     return {o["OutputKey"]: o["OutputValue"] for o in found.get("Outputs", [])}
 

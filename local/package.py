@@ -103,8 +103,13 @@ def zip_layer(folder: Path) -> bytes:
             for name, file in files:
                 yield name, file.read_bytes()
                 if file.suffix == ".py":
-                    py_compile.compile(str(file), str(compiled), dfile=f"/opt/{name}", doraise=True,
-                                       invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+                    py_compile.compile(
+                        str(file),
+                        str(compiled),
+                        dfile=f"/opt/{name}",
+                        doraise=True,
+                        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+                    )
                     head, _, tail = name.rpartition("/")
                     yield f"{head}/__pycache__/{tail.removesuffix('.py')}.{tag}.pyc", compiled.read_bytes()
 

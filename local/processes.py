@@ -35,7 +35,11 @@ def spawn_leashed(module: str, arguments: Sequence[str], env: Mapping[str, str],
     with log.open("wb") as out:
         return subprocess.Popen(  # noqa: S603  (our own interpreter and modules)
             [sys.executable, "-m", "local.leash", module, *arguments],
-            cwd=REPOSITORY, env=dict(env), stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT,
+            cwd=REPOSITORY,
+            env=dict(env),
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
         )
 

@@ -33,9 +33,9 @@ class Settings:
     port: int | None
     clock_rate: float
     clock_origin: int
-    own_bedrock: bool                        # our emulator runs, even where a caller's endpoint takes the model calls
-    bedrock_url: str | None                  # the caller's control plane, None: the emulator
-    runtime_url: str | None                  # the caller's runtime, None: the emulator
+    own_bedrock: bool  # our emulator runs, even where a caller's endpoint takes the model calls
+    bedrock_url: str | None  # the caller's control plane, None: the emulator
+    runtime_url: str | None  # the caller's runtime, None: the emulator
     batch_enabled: bool
     docker: bool
     detached: bool
@@ -97,33 +97,47 @@ def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     for name in ("PYTHONPATH", "SERVICES", "LOCALSTACK_PERSISTENCE"):  # workers would import from the first
         env.pop(name, None)
     bypass = ",".join(filter(None, (environ.get("NO_PROXY") or environ.get("no_proxy"), "127.0.0.1,localhost")))
-    return env | CREDENTIALS | {
-        "AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION, "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true",
-        "NO_PROXY": bypass, "no_proxy": bypass,
-    }
+    return (
+        env
+        | CREDENTIALS
+        | {
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_REGION": REGION,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "NO_PROXY": bypass,
+            "no_proxy": bypass,
+        }
+    )
 
 
-def emulator_environment(settings: Settings, environ: Mapping[str, str], port: int, bedrock_url: str,
-                         runtime_url: str) -> dict[str, str]:
+def emulator_environment(
+    settings: Settings, environ: Mapping[str, str], port: int, bedrock_url: str, runtime_url: str
+) -> dict[str, str]:
     """What ministack is started with; its Lambda workers inherit all of it. Reasons are in local/README.md."""
     return child_environment(environ) | {
         "GATEWAY_PORT": str(port),
-        "BIND_HOST": settings.host,                      # its own default is every interface
-        "MINISTACK_HOST": settings.host,                 # the host name in queue URLs
+        "BIND_HOST": settings.host,  # its own default is every interface
+        "MINISTACK_HOST": settings.host,  # the host name in queue URLs
         "MINISTACK_REGION": REGION,
         "LOG_LEVEL": "WARNING",
         "TMPDIR": str(settings.tmp),
         "STATE_DIR": str(settings.tmp / "state"),
         # Persistence would keep versioned buckets in memory all the same, and read whole files for ranges.
-        "S3_PERSIST": "0", "PERSIST_STATE": "0", "S3_DATA_DIR": str(settings.tmp / "s3"),
-        "AUTH": "false", "USE_SSL": "0", "LAMBDA_EXECUTOR": "local",
+        "S3_PERSIST": "0",
+        "PERSIST_STATE": "0",
+        "S3_DATA_DIR": str(settings.tmp / "s3"),
+        "AUTH": "false",
+        "USE_SSL": "0",
+        "LAMBDA_EXECUTOR": "local",
         "SFN_WAIT_SCALE": f"{min(1.0, 1.0 / settings.clock_rate):.6f}",
-        "IOT_MTLS_ENABLED": "0", "SFTP_ENABLED": "0",    # listeners on fixed ports that nobody asked for
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",  # listeners on fixed ports that nobody asked for
         "DOCKER_HOST": f"unix://{settings.tmp}/no-docker.sock",  # it would look for containers of its own to remove
         "AWS_ENDPOINT_URL_BEDROCK": bedrock_url,
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": runtime_url,
-        "POWERTOOLS_TRACE_DISABLED": "true",             # there is no X-Ray daemon here
+        "POWERTOOLS_TRACE_DISABLED": "true",  # there is no X-Ray daemon here
     }
 
 

@@ -90,10 +90,18 @@ class Supervisor:
             for url in {endpoint, control_url}:
                 forward(DOCKER_HOST_ADDRESS, url)
         return {
-            "v": 1, "endpoint": endpoint, "control_url": control_url, "bedrock_url": s.bedrock_url or control_url,
-            "runtime_url": s.runtime_url or control_url, "region": REGION, "stack": STACK, "outputs": outputs,
+            "v": 1,
+            "endpoint": endpoint,
+            "control_url": control_url,
+            "bedrock_url": s.bedrock_url or control_url,
+            "runtime_url": s.runtime_url or control_url,
+            "region": REGION,
+            "stack": STACK,
+            "outputs": outputs,
             "satellites": satellites,
-            "clock_rate": s.clock_rate, "clock_origin": s.clock_origin, "batch_enabled": s.batch_enabled,
+            "clock_rate": s.clock_rate,
+            "clock_origin": s.clock_origin,
+            "batch_enabled": s.batch_enabled,
             "pids": {"supervisor": os.getpid(), **{name: child.pid for name, child in self._children.items()}},
         }
 
@@ -104,8 +112,7 @@ class Supervisor:
 
         s = self._settings
         parameters = s.template_parameters()
-        satellites = {
-            region: deploy_satellite(clients, region, s.template, parameters) for region in s.satellites}
+        satellites = {region: deploy_satellite(clients, region, s.template, parameters) for region in s.satellites}
         outputs = deploy(clients, REGION, STACK, s.template, parameters)
         stop_schedules(clients, REGION)
         if tick := function_name(clients, REGION, STACK, "TickFunction"):
@@ -115,10 +122,25 @@ class Supervisor:
     def _start_bedrock(self, endpoint: str) -> str:
         s = self._settings
         port = free_port(s.host)
-        self._spawn("bedrock", "local.bedrock", [
-            "--port", str(port), "--host", s.host, "--s3-endpoint", endpoint, "--events-endpoint", endpoint,
-            "--clock-rate", f"{s.clock_rate:g}", "--clock-origin", str(s.clock_origin),
-        ], {**child_environment(os.environ), "TMPDIR": str(s.tmp)})
+        self._spawn(
+            "bedrock",
+            "local.bedrock",
+            [
+                "--port",
+                str(port),
+                "--host",
+                s.host,
+                "--s3-endpoint",
+                endpoint,
+                "--events-endpoint",
+                endpoint,
+                "--clock-rate",
+                f"{s.clock_rate:g}",
+                "--clock-origin",
+                str(s.clock_origin),
+            ],
+            {**child_environment(os.environ), "TMPDIR": str(s.tmp)},
+        )
         return f"http://{s.host}:{port}"
 
     def _spawn(self, name: str, module: str, arguments: list[str], env: Mapping[str, str]) -> None:

@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local.client import Clients
 
-SCHEDULE_S = 60.0      # the template's rate(1 minute), in virtual seconds
+SCHEDULE_S = 60.0  # the template's rate(1 minute), in virtual seconds
 MIN_PAUSE_S = 0.25
 _INVOKE_TIMEOUT_S = 900.0
 _log = logging.getLogger("local.ticker")
@@ -30,9 +30,15 @@ def scheduled_event(rule_arn: str, now: datetime.datetime) -> dict[str, Any]:
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-run-lambda-schedule.html
     """
     return {
-        "version": "0", "id": f"tick-{now.timestamp():.3f}", "detail-type": "Scheduled Event", "source": "aws.events",
-        "account": "000000000000", "time": now.strftime("%Y-%m-%dT%H:%M:%SZ"), "region": rule_arn.split(":")[3],
-        "resources": [rule_arn], "detail": {},
+        "version": "0",
+        "id": f"tick-{now.timestamp():.3f}",
+        "detail-type": "Scheduled Event",
+        "source": "aws.events",
+        "account": "000000000000",
+        "time": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "region": rule_arn.split(":")[3],
+        "resources": [rule_arn],
+        "detail": {},
     }
 
 

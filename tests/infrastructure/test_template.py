@@ -91,7 +91,11 @@ def test_the_workers_of_all_queues_fit_into_a_new_account():
 
 def test_every_worked_queue_has_dead_letters_and_an_alarm_that_tells_the_first_step():
     queues = resources("AWS::SQS::Queue")
-    dead = {referenced(q["Properties"]["RedrivePolicy"]["deadLetterTargetArn"]) for q in queues.values() if "RedrivePolicy" in q["Properties"]}
+    dead = {
+        referenced(q["Properties"]["RedrivePolicy"]["deadLetterTargetArn"])
+        for q in queues.values()
+        if "RedrivePolicy" in q["Properties"]
+    }
     assert len(dead) == 4
     watched = set()
     for alarm in resources("AWS::CloudWatch::Alarm").values():
@@ -161,4 +165,6 @@ def test_nothing_has_a_fixed_name_but_what_another_stack_or_function_must_derive
         for key in ("BucketName", "QueueName", "TableName", "FunctionName", "RoleName", "Name"):
             if key in resource.get("Properties", {}):
                 named[logical] = key
-    assert named == ({"RunWorkflow": "Name"} if name == "template.yaml" else {"BatchBucket": "BucketName", "BatchRole": "RoleName"})
+    assert named == (
+        {"RunWorkflow": "Name"} if name == "template.yaml" else {"BatchBucket": "BucketName", "BatchRole": "RoleName"}
+    )

@@ -14,13 +14,19 @@ from local.cloud import Cloud
 
 def converse(text: str, *, max_tokens: int = 60, **more: Any) -> dict[str, Any]:
     """A line of the Converse dialect."""
-    return {"messages": [{"role": "user", "content": [{"text": text}]}], "inferenceConfig": {"maxTokens": max_tokens}, **more}
+    return {
+        "messages": [{"role": "user", "content": [{"text": text}]}],
+        "inferenceConfig": {"maxTokens": max_tokens},
+        **more,
+    }
 
 
 def prompt_sha(request: dict[str, Any]) -> str:
     """The bill's key of a prompt, as the emulator's page says."""
     key = {"messages": request["messages"], "system": request.get("system") or []}
-    return hashlib.sha256(json.dumps(key, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(key, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    ).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -64,15 +70,18 @@ class Driver:
 
     def runs(self) -> list[dict[str, Any]]:
         found = self._dynamodb.scan(
-            TableName=self.table, FilterExpression="begins_with(pk, :p) AND sk = :m",
+            TableName=self.table,
+            FilterExpression="begins_with(pk, :p) AND sk = :m",
             ExpressionAttributeValues={":p": {"S": "RUN#"}, ":m": {"S": "META"}},
         )
         return list(found["Items"])
 
     def meta(self, run_id: str) -> dict[str, Any]:
-        return dict(self._dynamodb.get_item(
-            TableName=self.table, Key={"pk": {"S": f"RUN#{run_id}"}, "sk": {"S": "META"}}, ConsistentRead=True
-        ).get("Item", {}))
+        return dict(
+            self._dynamodb.get_item(
+                TableName=self.table, Key={"pk": {"S": f"RUN#{run_id}"}, "sk": {"S": "META"}}, ConsistentRead=True
+            ).get("Item", {})
+        )
 
     def settled(self, name: str, within_s: float = 120) -> Settled:
         """Waits for the run of `name`; fails with what the ledger says when it does not end."""
@@ -90,9 +99,14 @@ class Driver:
 
     def describe(self, run_id: str) -> list[Any]:
         items = self._dynamodb.query(
-            TableName=self.table, KeyConditionExpression="pk = :p", ExpressionAttributeValues={":p": {"S": f"RUN#{run_id}"}}
+            TableName=self.table,
+            KeyConditionExpression="pk = :p",
+            ExpressionAttributeValues={":p": {"S": f"RUN#{run_id}"}},
         )["Items"]
-        return [{k: v for k, v in item.items() if k in ("sk", "state", "unsettled", "hop", "lane", "jobs")} for item in items]
+        return [
+            {k: v for k, v in item.items() if k in ("sk", "state", "unsettled", "hop", "lane", "jobs")}
+            for item in items
+        ]
 
     def object(self, key: str) -> bytes:
         return bytes(self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
@@ -124,7 +138,9 @@ class Driver:
         for name, url in self.cloud.outputs.items():
             if name.endswith("DeadLettersUrl"):
                 attributes = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-                found[name] = int(attributes["ApproximateNumberOfMessages"]) + int(attributes["ApproximateNumberOfMessagesNotVisible"])
+                found[name] = int(attributes["ApproximateNumberOfMessages"]) + int(
+                    attributes["ApproximateNumberOfMessagesNotVisible"]
+                )
         return found
 
     # ------------------------------------------------------------------ the emulator

@@ -16,7 +16,11 @@ OUTCOMES = {
     "completed with rows missing": {"status": "Completed", "missing_rows": 0.2},
     "completed with missing rows on the bill": {"status": "Completed", "missing_rows": 0.2, "missing_billed": True},
     "completed with rows in error": {"status": "Completed", "error_rows": 0.2, "error_code": 500},
-    "completed with rows doubled and a wrong manifest": {"status": "Completed", "doubled_rows": 0.3, "manifest": "wrong"},
+    "completed with rows doubled and a wrong manifest": {
+        "status": "Completed",
+        "doubled_rows": 0.3,
+        "manifest": "wrong",
+    },
     "partially completed": {"status": "PartiallyCompleted", "fraction": 0.5},
     "failed": {"status": "Failed"},
     "expired": {"status": "Expired", "after_s": 900},
@@ -49,7 +53,12 @@ def stuck(driver: Driver) -> str:
     return key
 
 
-EXACT = ("completed with rows in error", "completed with rows doubled and a wrong manifest", "expired", "create's reply lost")
+EXACT = (
+    "completed with rows in error",
+    "completed with rows doubled and a wrong manifest",
+    "expired",
+    "create's reply lost",
+)
 """After these nothing is unknown: each prompt is on the bill once, and the receipt says so."""
 
 

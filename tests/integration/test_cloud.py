@@ -26,8 +26,10 @@ BARE = RIG.with_name("bare.yaml")
 
 def notes(cloud, kind):
     found = cloud.client("dynamodb").query(
-        TableName=cloud.outputs["TableName"], KeyConditionExpression="pk = :k",
-        ExpressionAttributeValues={":k": {"S": kind}})
+        TableName=cloud.outputs["TableName"],
+        KeyConditionExpression="pk = :k",
+        ExpressionAttributeValues={":k": {"S": kind}},
+    )
     return [json.loads(item["json"]["S"]) for item in found["Items"]]
 
 
@@ -80,8 +82,10 @@ def test_a_mapping_keeps_to_its_maximum_concurrency(rig_cloud, eventually):
     names = [order(rig_cloud, sleep_s=0.5) for _ in range(5)]
     ended = eventually(lambda: all(notes(rig_cloud, f"ended#{n}") for n in names))
     assert ended
-    steps = sorted([(notes(rig_cloud, f"received#{n}")[0]["at"], 1) for n in names]
-                   + [(notes(rig_cloud, f"ended#{n}")[0]["at"], -1) for n in names])
+    steps = sorted(
+        [(notes(rig_cloud, f"received#{n}")[0]["at"], 1) for n in names]
+        + [(notes(rig_cloud, f"ended#{n}")[0]["at"], -1) for n in names]
+    )
     running = [sum(step for _, step in steps[: i + 1]) for i in range(len(steps))]
     assert max(running) == 2
 
@@ -194,8 +198,9 @@ time.sleep(600)
 def test_nothing_outlives_a_killed_starter(tmp_path, eventually, number):
     environ = {k: v for k, v in os.environ.items() if not k.startswith("AWS_ENDPOINT_URL")}
     command = [sys.executable, "-c", STARTER, str(tmp_path), str(BARE)]
-    with subprocess.Popen(command, cwd=processes.REPOSITORY, env=environ, stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL) as starter:
+    with subprocess.Popen(
+        command, cwd=processes.REPOSITORY, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as starter:
         pids = json.loads(starter.stdout.readline())
         assert living(pids) == pids
         starter.send_signal(number)
@@ -225,7 +230,11 @@ def test_a_callers_runtime_takes_the_model_calls_in_real_time(start_cloud):
     elsewhere = {**os.environ, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "http://127.0.0.1:9"}
     cloud = start_cloud(template=RIG, environ=elsewhere)
     seen = probe(cloud)["environment"]
-    assert seen["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] == cloud.env()["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] == "http://127.0.0.1:9"
+    assert (
+        seen["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"]
+        == cloud.env()["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"]
+        == "http://127.0.0.1:9"
+    )
     assert seen["AWS_ENDPOINT_URL_BEDROCK"] == cloud.control_url
     assert (cloud.clock_rate, cloud.batch_enabled) == (1, False)
 

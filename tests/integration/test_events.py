@@ -1,6 +1,8 @@
-"""Every sample event through the real handler it is meant for, deployed in the embedded cloud and called by Lambda's API.
+"""Every sample event through the real handler it is meant for, deployed in the embedded cloud and called by Lambda's
+API.
 
-The samples name runs, shards and objects that this cloud does not know: a handler must say so in its own way, not break.
+The samples name runs, shards and objects that this cloud does not know: a handler must say so in its own way, not
+break.
 """
 
 import json
@@ -19,7 +21,9 @@ GOES_BACK = {
     "route.sqs.one_good_one_malformed",
     "work.sqs.malformed",
 }
-"""Events of which a message is reported as failed, to be received again and in the end to lie in the dead-letter queue."""
+"""Events of which a message is reported as failed, to be received again and in the end to lie in the dead-letter
+queue.
+"""
 
 UNKNOWN = {
     "plan.workflow.run",
@@ -38,7 +42,9 @@ def test_a_sample_event_is_understood(driver: Driver, path: Path):
     function = path.stem.partition(".")[0]
     lambdas = driver.cloud.client("lambda")
     name = next(
-        f["FunctionName"] for f in lambdas.list_functions()["Functions"] if f"-{function.capitalize()}Function-" in f["FunctionName"]
+        f["FunctionName"]
+        for f in lambdas.list_functions()["Functions"]
+        if f"-{function.capitalize()}Function-" in f["FunctionName"]
     )
     answer = lambdas.invoke(FunctionName=name, Payload=path.read_bytes())
     body = json.loads(answer["Payload"].read())
@@ -54,4 +60,6 @@ def test_a_sample_event_is_understood(driver: Driver, path: Path):
 
 
 def test_every_function_has_a_sample_event():
-    assert {path.stem.partition(".")[0] for path in EVENTS} == {path.parent.name for path in (ROOT / "functions").glob("*/app.py")}
+    assert {path.stem.partition(".")[0] for path in EVENTS} == {
+        path.parent.name for path in (ROOT / "functions").glob("*/app.py")
+    }

@@ -16,7 +16,8 @@ def test_patient_jobs_go_by_batch_over_two_regions(driver: Driver):
     run = driver.settled(driver.drop("patient", lines, deadline="24h"))
     check(run, 400)
     assert run.receipt["lanes"]["batch"]["jobs"] == 400
-    assert {name: r["jobs"] for name, r in run.receipt["regions"].items()} == {"us-west-2": 250, "us-east-1": 150}  # 5:3
+    # 5:3
+    assert {name: r["jobs"] for name, r in run.receipt["regions"].items()} == {"us-west-2": 250, "us-east-1": 150}
     assert [row["id"] for row in run.rows] == [line["id"] for line in lines]
     assert run.receipt["repeats"] == 0
     assert set(driver.paid(lines)) == {1}
@@ -104,12 +105,23 @@ def test_the_same_event_twice_starts_one_run(driver: Driver):
         stateMachineArn=driver.cloud.outputs["RunWorkflowArn"]
     )["executions"]
     assert [e["name"] for e in execution].count(run_id) == 1
-    event = {"detail": {"bucket": {"name": driver.bucket}, "object": {"key": key, "version-id": driver.meta(run_id)["version_id"]["S"]}}}
+    event = {
+        "detail": {
+            "bucket": {"name": driver.bucket},
+            "object": {"key": key, "version-id": driver.meta(run_id)["version_id"]["S"]},
+        }
+    }
     lambdas = driver.cloud.client("lambda")
     admit = next(f["FunctionName"] for f in lambdas.list_functions()["Functions"] if "Admit" in f["FunctionName"])
     import json
 
-    record = {"messageId": "1", "receiptHandle": "r", "body": json.dumps(event), "attributes": {}, "eventSource": "aws:sqs"}
+    record = {
+        "messageId": "1",
+        "receiptHandle": "r",
+        "body": json.dumps(event),
+        "attributes": {},
+        "eventSource": "aws:sqs",
+    }
     answer = lambdas.invoke(FunctionName=admit, Payload=json.dumps({"Records": [record]}))
     assert json.loads(answer["Payload"].read()) == {"batchItemFailures": []}
     check(driver.settled(key), 5)
@@ -122,7 +134,9 @@ def test_one_region_down_and_random_faults_lose_nothing(driver: Driver):
     batch, calls = questions("stormy-batch", 300), questions("stormy-calls", 300)
     faults = {
         "us-west-2": {"*": {"down": True}},
-        "*": {"*": {"errors": {"ThrottlingException": 0.02, "InternalServerException": 0.02, "ModelErrorException": 0.01}}},
+        "*": {
+            "*": {"errors": {"ThrottlingException": 0.02, "InternalServerException": 0.02, "ModelErrorException": 0.01}}
+        },
     }
     with driver.emulator(faults=faults):
         first = driver.drop("stormy-batch", batch, deadline="24h")

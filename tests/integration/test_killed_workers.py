@@ -38,8 +38,15 @@ def kill(cloud: clouds.Cloud, function: str, at_least: int = 1, within_s: float 
 def test_packs_and_queue_jobs_survive_their_workers(slow: Driver):
     lines = [converse(f"killed pack {n}", id=f"{n}") for n in range(600)]
     jobs = [
-        {"v": 1, "profile": "default", "run_id": "killed", "job_id": f"k{n}", "lane": "on_demand", "deadline": "6h",
-         "request": converse(f"killed job {n}")}
+        {
+            "v": 1,
+            "profile": "default",
+            "run_id": "killed",
+            "job_id": f"k{n}",
+            "lane": "on_demand",
+            "deadline": "6h",
+            "request": converse(f"killed job {n}"),
+        }
         for n in range(150)
     ]
     key = slow.drop("killed", lines, lane="on_demand", deadline="6h")

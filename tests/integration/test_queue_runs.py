@@ -9,7 +9,15 @@ from tests.integration.driver import Driver, check, converse
 
 def job(run_id: str, job_id: str | None, text: str, **more) -> dict:
     named = {} if job_id is None else {"job_id": job_id}
-    return {"v": 1, "profile": "default", "run_id": run_id, "request": converse(text), "lane": "on_demand", **named, **more}
+    return {
+        "v": 1,
+        "profile": "default",
+        "run_id": run_id,
+        "request": converse(text),
+        "lane": "on_demand",
+        **named,
+        **more,
+    }
 
 
 def closing(run_id: str, expected: int | None = None) -> dict:
@@ -66,7 +74,14 @@ def test_bad_messages_harm_only_themselves(driver: Driver):
 
 def test_patient_jobs_are_pooled_into_a_batch_job(driver: Driver):
     jobs = [
-        {"v": 1, "profile": "default", "run_id": "pooled", "job_id": f"p{n}", "deadline": "14h", "request": converse(f"pool {n}")}
+        {
+            "v": 1,
+            "profile": "default",
+            "run_id": "pooled",
+            "job_id": f"p{n}",
+            "deadline": "14h",
+            "request": converse(f"pool {n}"),
+        }
         for n in range(250)
     ]
     driver.send(*jobs, closing("pooled", 250))
@@ -80,7 +95,14 @@ def test_patient_jobs_are_pooled_into_a_batch_job(driver: Driver):
 @pytest.mark.promise(3)
 def test_a_pool_below_the_minimum_is_called_before_its_deadline(driver: Driver):
     jobs = [
-        {"v": 1, "profile": "default", "run_id": "small-pool", "job_id": f"s{n}", "deadline": "12h", "request": converse(f"few {n}")}
+        {
+            "v": 1,
+            "profile": "default",
+            "run_id": "small-pool",
+            "job_id": f"s{n}",
+            "deadline": "12h",
+            "request": converse(f"few {n}"),
+        }
         for n in range(7)
     ]
     driver.send(*jobs, closing("small-pool", 7))
@@ -116,7 +138,9 @@ def test_prompts_and_answers_stay_out_of_tables_and_logs(driver: Driver):
     secret = "xyzzy-canary-93"
     driver.send(job("quiet", "q1", f"{secret} please"), closing("quiet", 1))
     driver.settled("quiet")
-    with driver.emulator(answers={"rules": [{"match": secret, "error": "ValidationException"}], "errors_quote_prompt": True}):
+    with driver.emulator(
+        answers={"rules": [{"match": secret, "error": "ValidationException"}], "errors_quote_prompt": True}
+    ):
         driver.send(job("quiet-error", "q1", f"{secret} again"), closing("quiet-error", 1))
         run = driver.settled("quiet-error")
         assert run.errors[0]["error"]["code"] == "ValidationException"

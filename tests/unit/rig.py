@@ -50,7 +50,9 @@ ROUTES = (route("us-west-2", 5), route("us-east-1", 3), route("us-east-2", 2))
 
 def job(line: int = 1, text: str = "hello", run_id: str = "r1", *, deadline_s: float = 3600) -> Job:
     request = {"messages": [{"role": "user", "content": [{"text": text}]}], "inferenceConfig": {"maxTokens": 100}}
-    return Job(run_id, "00000", line, f"id-{line}", f"job-{line}", "default", START + timedelta(seconds=deadline_s), request)
+    return Job(
+        run_id, "00000", line, f"id-{line}", f"job-{line}", "default", START + timedelta(seconds=deadline_s), request
+    )
 
 
 def call(line: int = 1, routes: Sequence[Route] = ROUTES, **more: Any) -> Call:
@@ -61,7 +63,11 @@ def answer(text: str = "hi", input_tokens: int = 10, output_tokens: int = 5) -> 
     response = {
         "output": {"message": {"role": "assistant", "content": [{"text": text}]}},
         "stopReason": "end_turn",
-        "usage": {"inputTokens": input_tokens, "outputTokens": output_tokens, "totalTokens": input_tokens + output_tokens},
+        "usage": {
+            "inputTokens": input_tokens,
+            "outputTokens": output_tokens,
+            "totalTokens": input_tokens + output_tokens,
+        },
     }
     return Answer(response, Usage(input_tokens, output_tokens), 12, "default")
 

@@ -107,9 +107,15 @@ def test_queue_runs_are_checked_against_the_claims_of_their_blocks(bucket, clock
     ledger = Ledger({"kind": "queue"}, [{"sk": "BLOCK#00000", "j_1": "job-a a", "j_2": "job-b b"}])
     put_part(bucket, "00000", "route-x", [success(2)])
     receipt = aggregate(bucket, clock, ledger)
-    assert [(r["line"], r["status"]) for r in bucket.rows("v1/runs/r1/results.jsonl")] == [(1, "failed"), (2, "succeeded")]
+    assert [(r["line"], r["status"]) for r in bucket.rows("v1/runs/r1/results.jsonl")] == [
+        (1, "failed"),
+        (2, "succeeded"),
+    ]
     assert receipt["accepted"] == 2
-    assert bucket.rows("v1/runs/r1/results.jsonl")[0] | {"id": "a", "job": "job-a"} == bucket.rows("v1/runs/r1/errors.jsonl")[0]
+    assert (
+        bucket.rows("v1/runs/r1/results.jsonl")[0] | {"id": "a", "job": "job-a"}
+        == bucket.rows("v1/runs/r1/errors.jsonl")[0]
+    )
 
 
 @pytest.mark.promise(7)

@@ -55,7 +55,9 @@ class World:
             settle=self.settle,
             clock=self.clock,
         )
-        return use_case(message, owner=owner, stop_at_wall_s=self.clock.wall_s() + 800, alive=lambda renew: nullcontext())
+        return use_case(
+            message, owner=owner, stop_at_wall_s=self.clock.wall_s() + 800, alive=lambda renew: nullcontext()
+        )
 
     def stored(self):
         return [row for key in self.bucket.keys("v1/runs/r1/parts/") for row in self.bucket.rows(key)]
@@ -165,7 +167,9 @@ def test_one_bad_job_in_a_pack_fails_alone(world):
     world.model.script = script
     world.dispatch()
     failed = [row for row in world.stored() if row["status"] == "failed"]
-    assert [(row["line"], row["error"]["code"], row["error"]["line"]) for row in failed] == [(7, "ValidationException", 7)]
+    assert [(row["line"], row["error"]["code"], row["error"]["line"]) for row in failed] == [
+        (7, "ValidationException", 7)
+    ]
 
 
 def test_the_workflow_is_woken_by_whoever_comes_last(world):

@@ -36,7 +36,9 @@ class Notes:
         self.rows |= {c.job.line: row for c, row in rows}
 
 
-def run(model: Model, calls: Sequence[Call], *, clock: StillClock | None = None, concurrency: int = 8, left_s: float = 3600):
+def run(
+    model: Model, calls: Sequence[Call], *, clock: StillClock | None = None, concurrency: int = 8, left_s: float = 3600
+):
     clock = clock or StillClock()
     notes = Notes()
     engine = Engine(
@@ -113,7 +115,12 @@ def test_a_lost_reply_is_counted_before_the_call_is_repeated():
     notes = Notes()
     notes_box.append(notes)
     engine = Engine(
-        caller=Model(script), health=Rested(clock), prices=load_price_book(), clock=clock, rng=random.Random(1), concurrency=1
+        caller=Model(script),
+        health=Rested(clock),
+        prices=load_price_book(),
+        clock=clock,
+        rng=random.Random(1),
+        concurrency=1,
     )
     engine.run([call(1)], notes, stop_at_wall_s=clock.wall_s() + 3600)
     assert seen == [[], [1]]

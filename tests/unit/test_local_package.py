@@ -103,8 +103,13 @@ def test_a_layers_byte_code_is_used_after_unpacking(project, tmp_path):
     zipfile.ZipFile(io.BytesIO(body)).extractall(tmp_path / "opt")
     (tmp_path / "opt" / "python" / "lib" / "__init__.py").write_text("VALUE = 8\n")  # not even looked at
     ask = [sys.executable, "-c", "import lib; print(lib.VALUE)"]
-    seen = subprocess.run(ask, capture_output=True, text=True, check=True,
-                          env={**os.environ, "PYTHONPATH": str(tmp_path / "opt" / "python")})
+    seen = subprocess.run(
+        ask,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "opt" / "python")},
+    )
     assert seen.stdout == "7\n"
 
 

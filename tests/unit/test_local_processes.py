@@ -51,8 +51,14 @@ def test_a_leashed_process_and_its_children_end_when_the_parents_end_of_the_pipe
 
 
 def test_a_leash_refuses_to_run_in_somebody_elses_process_group(tmp_path):
-    ran = subprocess.run([sys.executable, "-m", "local.leash", "this"], capture_output=True, text=True, check=False,
-                         cwd=processes.REPOSITORY, stdin=subprocess.PIPE)
+    ran = subprocess.run(
+        [sys.executable, "-m", "local.leash", "this"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=processes.REPOSITORY,
+        stdin=subprocess.PIPE,
+    )
     assert ran.returncode == 1
     assert "process group" in ran.stderr
 
@@ -132,7 +138,8 @@ def emulator():
     eventbridge._put_events = lambda data, allow_aws_source=False: allow_aws_source
     s3 = types.ModuleType("s3")
     s3._fire_s3_event = lambda bucket, key, version_id=None: eventbridge._dispatch_event(
-        {"Source": "aws.s3", "Detail": json.dumps({"object": {"key": key}})})
+        {"Source": "aws.s3", "Detail": json.dumps({"object": {"key": key}})}
+    )
     return s3, eventbridge, sent
 
 
@@ -144,18 +151,25 @@ def test_a_versioned_object_is_named_with_its_version_in_the_event_and_others_ar
     assert [json.loads(event["Detail"])["object"].get("version-id") for event in sent] == ["v1", None]
 
 
-@pytest.mark.parametrize(("sources", "taken"), [
-    (["aws.bedrock"], True), (["aws.bedrock", "aws.bedrock"], True), (["aws.bedrock", "aws.ec2"], False),
-    (["slackwater"], False), ([], False),
-])
+@pytest.mark.parametrize(
+    ("sources", "taken"),
+    [
+        (["aws.bedrock"], True),
+        (["aws.bedrock", "aws.bedrock"], True),
+        (["aws.bedrock", "aws.ec2"], False),
+        (["slackwater"], False),
+        ([], False),
+    ],
+)
 def test_only_requests_of_bedrocks_events_pass_as_an_aws_source(sources, taken):
     _, eventbridge, _ = emulator()
     aws.accept_bedrock_events(eventbridge)
     assert eventbridge._put_events({"Entries": [{"Source": source} for source in sources]}) is taken
 
 
-@pytest.mark.parametrize("esm", [{}, {"ScalingConfig": {"MaximumConcurrency": "2"}},
-                                 {"ScalingConfig": {"MaximumConcurrency": 2}}])
+@pytest.mark.parametrize(
+    "esm", [{}, {"ScalingConfig": {"MaximumConcurrency": "2"}}, {"ScalingConfig": {"MaximumConcurrency": 2}}]
+)
 def test_a_mappings_limit_is_compared_as_a_number(esm):
     lambda_svc = types.ModuleType("lambda_svc")
     lambda_svc._sqs_esm_concurrency = lambda esm, *rest: min(esm["ScalingConfig"].get("MaximumConcurrency", 5), 9)

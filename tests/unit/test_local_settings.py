@@ -15,9 +15,20 @@ CONTROL, RUNTIME = "AWS_ENDPOINT_URL_BEDROCK", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME
 
 def settings(**changes):
     values = {
-        "state_dir": Path("/s"), "template": Path("/t.yaml"), "host": "127.0.0.1", "port": None, "clock_rate": 60.0,
-        "clock_origin": 1_800_000_000, "own_bedrock": True, "bedrock_url": None, "runtime_url": None,
-        "batch_enabled": True, "docker": False, "detached": False, **changes}
+        "state_dir": Path("/s"),
+        "template": Path("/t.yaml"),
+        "host": "127.0.0.1",
+        "port": None,
+        "clock_rate": 60.0,
+        "clock_origin": 1_800_000_000,
+        "own_bedrock": True,
+        "bedrock_url": None,
+        "runtime_url": None,
+        "batch_enabled": True,
+        "docker": False,
+        "detached": False,
+        **changes,
+    }
     return Settings(**values)
 
 
@@ -29,11 +40,14 @@ def test_an_endpoint_given_by_name_serves_both_planes_and_follows_the_clock():
     assert choose_bedrock({}, "http://e", 3600.0) == ("http://e", "http://e", 3600.0, True)
 
 
-@pytest.mark.parametrize(("environ", "batch"), [
-    ({RUNTIME: "http://r"}, False),
-    ({CONTROL: "http://c"}, True),
-    ({CONTROL: "http://c", RUNTIME: "http://r"}, True),
-])
+@pytest.mark.parametrize(
+    ("environ", "batch"),
+    [
+        ({RUNTIME: "http://r"}, False),
+        ({CONTROL: "http://c"}, True),
+        ({CONTROL: "http://c", RUNTIME: "http://r"}, True),
+    ],
+)
 def test_a_callers_endpoint_wins_and_runs_in_real_time(environ, batch):
     chosen = choose_bedrock(environ, "http://e", 3600.0)
     assert chosen == (environ.get(CONTROL), environ.get(RUNTIME), 1.0, batch)
@@ -49,18 +63,30 @@ def test_settings_survive_the_command_line():
 
 
 def test_the_template_is_told_clock_batch_and_satellites_and_a_callers_value_wins():
-    told = settings(batch_enabled=False, satellites=("us-west-2", "eu-north-1"),
-                    parameters={"ClockRate": "5"}).template_parameters()
-    assert told == {"ClockRate": "5", "ClockOrigin": "1800000000", "BatchEnabled": "false",
-                    "SatelliteRegions": "us-west-2,eu-north-1", "ReceiveVisibilitySeconds": "90"}
+    told = settings(
+        batch_enabled=False, satellites=("us-west-2", "eu-north-1"), parameters={"ClockRate": "5"}
+    ).template_parameters()
+    assert told == {
+        "ClockRate": "5",
+        "ClockOrigin": "1800000000",
+        "BatchEnabled": "false",
+        "SatelliteRegions": "us-west-2,eu-north-1",
+        "ReceiveVisibilitySeconds": "90",
+    }
 
 
-@given(st.dictionaries(st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ_", min_size=1, max_size=20).map("AWS_".__add__),
-                       st.text(min_size=1, max_size=5)))
+@given(
+    st.dictionaries(
+        st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ_", min_size=1, max_size=20).map("AWS_".__add__),
+        st.text(min_size=1, max_size=5),
+    )
+)
 def test_no_aws_setting_of_the_caller_reaches_the_cloud(theirs):
     seen = child_environment(theirs)
-    assert seen == {**child_environment({}), **{k: v for k, v in theirs.items() if k in (
-        "AWS_BEARER_TOKEN_BEDROCK", "AWS_CA_BUNDLE")}}
+    assert seen == {
+        **child_environment({}),
+        **{k: v for k, v in theirs.items() if k in ("AWS_BEARER_TOKEN_BEDROCK", "AWS_CA_BUNDLE")},
+    }
 
 
 def test_loopback_goes_past_the_callers_proxy_and_his_own_exceptions_stay():

@@ -24,8 +24,10 @@ def handler(event, context):
         note(f"received#{order['name']}", count=int(record["attributes"]["ApproximateReceiveCount"]), pid=os.getpid())
         if "visibility_s" in order:
             boto3.client("sqs").change_message_visibility(
-                QueueUrl=os.environ["QUEUE_URL"], ReceiptHandle=record["receiptHandle"],
-                VisibilityTimeout=order["visibility_s"])
+                QueueUrl=os.environ["QUEUE_URL"],
+                ReceiptHandle=record["receiptHandle"],
+                VisibilityTimeout=order["visibility_s"],
+            )
         time.sleep(order.get("sleep_s", 0))
         if order.get("fail"):
             failed.append({"itemIdentifier": record["messageId"]})
