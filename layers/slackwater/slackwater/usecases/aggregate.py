@@ -38,8 +38,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a block must hold: lines → `<job> <caller's id>`; None for a file run, whose input is read only if a line is
-    missing."""
+    """What a block must hold: lines → `<job> <caller's id>`.
+
+    None for a file run, whose input is read only if a line is missing.
+    """
 
     block: str
     lines: Mapping[int, str] | None
