@@ -48,7 +48,7 @@ class Clients:
                     aws_secret_access_key=os.environ.get("AWS_SECRET_ACCESS_KEY", "test"),
                     region_name=region,
                 ).client(
-                    service,  # type: ignore[call-overload]
+                    service,
                     endpoint_url=self._endpoints[service] or None,
                     config=S3_OPTIONS if service == "s3" else None,
                 )

@@ -51,7 +51,7 @@ class Expected:
 def final_rows(parts: Iterable[tuple[str, bytes]]) -> tuple[list[Row], int]:
     """The one row of each line, in order, and how many others there were.
 
-    Of several results for a line the earliest `succeeded` wins (`finished_at`, then key); a success always beats a failure.
+    Of several results for a line the earliest `succeeded` wins (`finished_at`, then key); a success beats a failure.
     """
     best: dict[int, Row] = {}
     extras = 0
