@@ -7,6 +7,8 @@
 3. A mapping's `MaximumConcurrency` that comes from a template's Number parameter is a number, as CloudFormation makes
    it; ministack keeps the parameter's text, cannot compare it, and polls no queue at all any more.
 
+With IAM enforced (`local/iam.py`), the gate before Bedrock (`local/gate.py`) is served from here too.
+
 Each wraps one function or two. A ministack in which such a name is gone is refused at start.
 """
 
@@ -14,12 +16,15 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from local.errors import CloudError
+from local.settings import GATE_PORT, GATE_UPSTREAM, IAM_LOG
 
 BEDROCK_SOURCE = "aws.bedrock"
 
@@ -77,6 +82,15 @@ def _function(module: ModuleType, name: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
+def _enforce_iam() -> None:
+    """With IAM: each decision recorded, and the gate before Bedrock open."""
+    from local import gate, iam  # noqa: PLC0415  (only where IAM is wanted)
+
+    record = iam.Record(Path(os.environ[IAM_LOG]))
+    iam.enforce_and_record(record)
+    gate.serve(os.environ["BIND_HOST"], int(os.environ[GATE_PORT]), os.environ[GATE_UPSTREAM], record)
+
+
 def main() -> None:
     """Serves until it is killed."""
     from ministack import app  # noqa: PLC0415  (reads its settings from the environment when imported)
@@ -85,6 +99,8 @@ def main() -> None:
     name_versions(s3, eventbridge)
     accept_bedrock_events(eventbridge)
     count_workers_in_numbers(lambda_svc)
+    if IAM_LOG in os.environ:
+        _enforce_iam()
     # The SAM transform takes a second to load: now, instead of in the middle of CreateStack.
     threading.Thread(target=importlib.import_module, args=("samtranslator.translator.transform",), daemon=True).start()
     app.main()

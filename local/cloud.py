@@ -129,12 +129,14 @@ def start(
     parameters: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     environ: Mapping[str, str] | None = None,
+    iam: bool = False,
 ) -> Cloud:
     """Starts a cloud and returns when the stack is deployed and the tick beats. Raises CloudError with what went wrong.
 
     `AWS_ENDPOINT_URL_BEDROCK` and `AWS_ENDPOINT_URL_BEDROCK_RUNTIME` in `environ` (the process's own by default) win
     over our emulator and over `bedrock_endpoint`; the clock then runs at 1. `parameters` are for the template;
-    `satellites` are further batch regions, those of the shipped profiles by default.
+    `satellites` are further batch regions, those of the shipped profiles by default. With `iam` the functions may do
+    what their roles allow and no more, at our own Bedrock emulator too; each decision is a line of `logs/iam.jsonl`.
     """
     environ = os.environ if environ is None else environ
     control, runtime, rate, batch = choose_bedrock(environ, bedrock_endpoint, clock_rate)
@@ -152,8 +154,10 @@ def start(
         docker=docker,
         detached=detached,
         satellites=_satellites(template) if satellites is None else tuple(satellites),
-        parameters=dict(parameters or {}),
+        parameters=dict(parameters or {}), iam=iam,
     )
+    if iam and (control or runtime):
+        raise CloudError("IAM can be enforced only before our own Bedrock emulator")
     settings.logs.mkdir(parents=True, exist_ok=True)
     with (settings.logs / "supervisor.log").open("ab") as log:
         child = subprocess.Popen(  # noqa: S603  (our own interpreter and module)

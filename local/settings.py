@@ -17,6 +17,8 @@ STACK = "slackwater"
 SATELLITES = ("us-west-2", "eu-west-2", "eu-north-1")
 CONTROL_PLANE = "AWS_ENDPOINT_URL_BEDROCK"
 RUNTIME = "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"
+# Set where IAM is enforced: the file of decisions, the port of the gate before Bedrock, and what lies behind it.
+IAM_LOG, GATE_PORT, GATE_UPSTREAM = "SLACKWATER_IAM_LOG", "SLACKWATER_GATE_PORT", "SLACKWATER_GATE_UPSTREAM"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 # What a caller may hand to the model calls of his own endpoint: everything else that begins with AWS_ stays outside,
 # so that no profile, no credential and no endpoint of a real account reaches the embedded cloud.
@@ -40,6 +42,7 @@ class Settings:
     docker: bool
     detached: bool
     satellites: tuple[str, ...] = ()
+    iam: bool = False                        # functions may do what their roles' policies allow, and no more
     parameters: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def dumps(self) -> str:
@@ -63,6 +66,11 @@ class Settings:
     def logs(self) -> Path:
         """Where each process writes its log."""
         return self.state_dir / "logs"
+
+    @property
+    def iam_log(self) -> Path:
+        """Where IAM's decisions are written, where it is enforced."""
+        return self.logs / "iam.jsonl"
 
     def template_parameters(self) -> dict[str, str]:
         """Values for those of these parameters that the template declares."""
@@ -138,6 +146,17 @@ def emulator_environment(
         "AWS_ENDPOINT_URL_BEDROCK": bedrock_url,
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": runtime_url,
         "POWERTOOLS_TRACE_DISABLED": "true",  # there is no X-Ray daemon here
+    }
+
+
+def iam_environment(settings: Settings, gate_port: int, bedrock_url: str) -> dict[str, str]:
+    """What makes the emulated AWS enforce IAM, and its workers go to Bedrock by the gate; nothing where it is off."""
+    if not settings.iam:
+        return {}
+    gate = f"http://{settings.host}:{gate_port}"
+    return {
+        "AUTH": "true", IAM_LOG: str(settings.iam_log), GATE_PORT: str(gate_port), GATE_UPSTREAM: bedrock_url,
+        CONTROL_PLANE: gate, RUNTIME: gate,
     }
 
 

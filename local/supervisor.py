@@ -27,7 +27,7 @@ from local.client import Clients
 from local.errors import CloudError
 from local.forward import forward
 from local.processes import free_port, kill_group, spawn_leashed, tail, wait_healthy
-from local.settings import REGION, STACK, Settings, child_environment, emulator_environment
+from local.settings import REGION, STACK, Settings, child_environment, emulator_environment, iam_environment
 
 LOCK, STATE = "lock", "state.json"
 DOCKER_HOST_ADDRESS = "172.17.0.1"  # docker0, where containers find their host
@@ -77,6 +77,9 @@ class Supervisor:
         endpoint = f"http://{s.host}:{port}"
         control_url = self._start_bedrock(endpoint) if s.own_bedrock else str(s.bedrock_url)
         env = emulator_environment(s, os.environ, port, s.bedrock_url or control_url, s.runtime_url or control_url)
+        if s.iam:
+            s.iam_log.unlink(missing_ok=True)
+            env |= iam_environment(s, free_port(s.host), control_url)
         self._spawn("aws", "local.aws", [], env)
         self._report({"step": "emulators"})
         self._clients = clients = Clients(endpoint)
