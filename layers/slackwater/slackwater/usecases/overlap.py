@@ -1,6 +1,5 @@
 """Writes that go on while the next block is being made, bounded in number and in bytes."""
 
-import sys
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,9 +8,6 @@ from typing import Any, Final, Self
 
 THREADS: Final = 8
 MAX_BYTES: Final = 32 * 1024 * 1024
-SWITCH_INTERVAL_S: Final = 0.0005
-"""A TLS socket takes 16 KiB at a time and needs the interpreter after each; at Python's 5 ms it would wait for it
-nearly all the time."""
 
 
 class Overlap:
@@ -23,10 +19,8 @@ class Overlap:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._under_way: deque[tuple[int, Future[Any]]] = deque()
-        self._switch_interval_s = sys.getswitchinterval()
 
     def __enter__(self) -> Self:
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
         return self
 
     def submit(self, size_bytes: int, write: Callable[..., Any], *arguments: Any) -> None:
@@ -46,7 +40,6 @@ class Overlap:
                 self._forget_first()
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
-            sys.setswitchinterval(self._switch_interval_s)
 
     def _forget_first(self) -> None:
         size, future = self._under_way.popleft()
