@@ -22,6 +22,6 @@ def announce() -> Announce:
 @tracer.capture_lambda_handler(capture_response=False, capture_error=False)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     logger.append_keys(run_id=event["run_id"])
-    announce()(event["run_id"], event["status"], event.get("error"))
-    logger.info("run ended", status=event["status"], error=event.get("error"))
+    announce()(event["run_id"], event["status"])
+    logger.info("run ended", status=event["status"])
     return {"run_id": event["run_id"], "status": event["status"]}

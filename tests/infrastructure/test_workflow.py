@@ -39,6 +39,16 @@ def test_every_task_is_bounded_and_names_what_it_retries():
             assert retry["MaxAttempts"] <= 8, name
 
 
+def test_a_step_that_fails_for_good_fails_the_execution_there_so_that_a_redrive_goes_on_with_it():
+    caught = {error for state in states().values() for c in state.get("Catch", []) for error in c["ErrorEquals"]}
+    assert caught == {"States.Timeout"}
+    assert not [name for name, state in states().items() if state["Type"] == "Fail"]
+
+
+def test_the_definition_holds_no_yaml_alias():
+    assert not re.search(r"(^|[\s:])[&*][A-Za-z]", TEXT)  # nobody documents that Step Functions resolves them
+
+
 def test_every_substitution_is_given_by_the_template():
     from local.package import load_template
 

@@ -32,7 +32,6 @@ UNKNOWN = {
     "wait.workflow.token",
     "aggregate.workflow.run",
     "announce.workflow.settled",
-    "announce.workflow.gave_up",
 }
 """Steps of a run that is not in the ledger fail and say so, and the workflow gives up."""
 

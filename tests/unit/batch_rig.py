@@ -247,6 +247,7 @@ class BatchWorld:
         self.files = ShardFiles(self.home, self.stores)  # type: ignore[arg-type, dict-item]
         self.packs, self.queue, self.sent = Outbox(), Outbox(), Outbox()
         self.workflow = Executions()
+        self.announced: list[tuple[str, str, str]] = []
         self.parts = Parts(self.home)
         self.settle = Settle(runs=self.runs, packs=self.packs, workflow=self.workflow)
         self.jobs, self.queue_runs = Jobs(table, clock), QueueRuns(table, clock)
@@ -274,6 +275,7 @@ class BatchWorld:
         )
         stage = Stage(shards=shards, files=files, clock=self.clock)
         return Work(
+            announce=lambda run_id, status, error: self.announced.append((run_id, status, error)),
             submit=Submit(shards=shards, files=files, jobs=bedrock, clock=self.clock, stack_arn=STACK),
             adopt=Adopt(shards=shards, jobs=bedrock, clock=self.clock),
             stop=Stop(shards=shards, jobs=bedrock, clock=self.clock),

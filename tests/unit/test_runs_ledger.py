@@ -89,3 +89,13 @@ def test_a_finished_run_is_no_longer_due(opened, table):
     assert due() == ["r1"]
     opened.finish("r1", RunState.SETTLED)
     assert due() == []
+
+
+def test_a_run_whose_workflow_failed_can_be_reopened_and_its_reason_is_forgotten(opened, table):
+    opened.finish("r1", RunState.FAILED, reason="workflow_failed")
+    assert opened.get("r1")["reason"] == "workflow_failed"
+    again = opened.reopen("r1")
+    assert again["state"] == "open"
+    assert "reason" not in again
+    opened.finish("r1", RunState.SETTLED)
+    assert "reason" not in opened.get("r1")

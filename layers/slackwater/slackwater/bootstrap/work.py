@@ -8,6 +8,7 @@ from slackwater.bootstrap.queued import QueueKit
 from slackwater.bootstrap.shards import ShardsKit
 from slackwater.policy.forecast import PRIOR
 from slackwater.settings import Settings
+from slackwater.usecases.announce import Announce
 from slackwater.usecases.collect import Collect
 from slackwater.usecases.fail_jobs import FailJobs
 from slackwater.usecases.fail_units import FailUnits
@@ -32,6 +33,7 @@ def build(settings: Settings) -> Working:
     kit = WorkKit(settings)
     jobs, shards, files, clock = kit.batch_jobs, kit.shards, kit.shard_files, kit.clock
     work = Work(
+        announce=Announce(runs=kit.runs, documents=kit.store, events=kit.events, clock=clock),
         submit=Submit(shards=shards, files=files, jobs=jobs, clock=clock, stack_arn=settings.stack_arn),
         adopt=Adopt(shards=shards, jobs=jobs, clock=clock),
         stop=Stop(shards=shards, jobs=jobs, clock=clock),

@@ -25,16 +25,16 @@ class Announce:
         self._clock = clock
 
     def __call__(self, run_id: str, status: str, error: str | None = None) -> None:
-        """`error` is the workflow's error name where a step gave up; then there may be no receipt."""
+        """`error` says that the workflow failed. Then there may be no receipt, nor even a run in the ledger."""
         state = RunState.SETTLED if status == "settled" and error is None else RunState.FAILED
         receipt = self._receipt(run_id)
         reason = receipt.get("reason") or error
-        self._runs.finish(
-            run_id,
-            state,
-            finished_at=receipt.get("finished_at") or iso(self._clock.now()),
-            **({"reason": reason} if reason else {}),
-        )
+        finished_at = receipt.get("finished_at") or iso(self._clock.now())
+        try:
+            self._runs.finish(run_id, state, finished_at=finished_at, **({"reason": reason} if reason else {}))
+        except LookupError:
+            if error is None:
+                raise
         self._events.announce(
             "Run Completed" if state is RunState.SETTLED else "Run Failed", self._detail(run_id, receipt, reason)
         )

@@ -2,11 +2,13 @@
 
 from typing import Any, Protocol
 
+from slackwater.model.run import RunState
 from slackwater.usecases.settle import Settle
 
 
 class RunsPort(Protocol):
     def set_token(self, run_id: str, token: str) -> dict[str, Any]: ...
+    def reopen(self, run_id: str) -> dict[str, Any]: ...
 
 
 class Wait:
@@ -19,4 +21,7 @@ class Wait:
         self._settle = settle
 
     def __call__(self, run_id: str, token: str) -> None:
-        self._settle.answer(self._runs.set_token(run_id, token))
+        meta = self._runs.set_token(run_id, token)
+        if meta["state"] == RunState.FAILED:  # a redrive after a workflow that failed
+            meta = self._runs.reopen(run_id)
+        self._settle.answer(meta)

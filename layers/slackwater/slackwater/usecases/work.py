@@ -16,7 +16,8 @@ from slackwater.usecases.leased import Alive
 from slackwater.usecases.stage_pool import StagePool
 from slackwater.usecases.submit import Adopt, Stop, Submit
 
-EVENT_SOURCE: Final = "aws.bedrock"
+BEDROCK: Final = "aws.bedrock"
+STEP_FUNCTIONS: Final = "aws.states"
 
 
 class ClosingPort(Protocol):
@@ -63,6 +64,7 @@ class Work:
         keeper: KeeperPort,
         closing: ClosingPort,
         fail_units: FailUnits,
+        announce: Callable[[str, str, str], None],
         fail_jobs: Callable[[Iterable[Mapping[str, Any]]], int],
         shards: ShardsPort,
         runs: RunsPort,
@@ -77,6 +79,7 @@ class Work:
         self._keeper = keeper
         self._closing = closing
         self._fail_units = fail_units
+        self._announce = announce
         self._fail_jobs = fail_jobs
         self._shards = shards
         self._runs = runs
@@ -85,8 +88,10 @@ class Work:
 
     def __call__(self, message: Mapping[str, Any], *, worker: str, alive: Alive) -> Worked:
         """Raises KeyError or ValueError for what is no work message: our own bug, to be redriven."""
-        if message.get("source") == EVENT_SOURCE:
+        if message.get("source") == BEDROCK:
             return self._hint(message["detail"])
+        if message.get("source") == STEP_FUNCTIONS:
+            return self._workflow_failed(message["detail"])
         do = str(message["do"])
         subject = str(message.get("shard") or message.get("pool") or message.get("run") or "")
         try:
@@ -151,6 +156,12 @@ class Work:
             return f"{self._closing.expire(run_id)} jobs expired"
         failed = self._fail_units(run_id, message["code"], message.get("units"))
         return f"{failed} units failed: {message['code']}"
+
+    def _workflow_failed(self, detail: Mapping[str, Any]) -> Worked:
+        """The run's workflow ended without announcing it: the ledger and whoever waits must know."""
+        run_id = str(detail["name"])
+        self._announce(run_id, "failed", f"workflow_{str(detail['status']).lower()}")
+        return Worked("announce", run_id, "failed")
 
     def _hint(self, detail: Mapping[str, Any]) -> Worked:
         """An event of Bedrock's: nothing is believed of it but that the tick should look now."""

@@ -90,6 +90,21 @@ class Runs:
         """
         return self._of_known(Write(_meta(run_id), set_={"token": token}, condition=_KNOWN))
 
+    def reopen(self, run_id: str) -> Item:
+        """A run whose workflow failed goes on: the tick looks at it again. Gives all of META; raises LookupError."""
+        return self._of_known(
+            Write(
+                _meta(run_id),
+                set_={
+                    "state": RunState.OPEN.value,
+                    "gsi1pk": due_partition(run_id),
+                    "next_check_at": iso(self._clock.now()),
+                },
+                remove=("reason", "finished_at"),
+                condition=_KNOWN,
+            )
+        )
+
     def finish(self, run_id: str, state: RunState, **attributes: Any) -> None:
         """The run has ended; the tick has no more business with it. Raises LookupError for a run that is not in the
         ledger.
@@ -98,7 +113,7 @@ class Runs:
             Write(
                 _meta(run_id),
                 set_={"state": state.value, **attributes},
-                remove=("gsi1pk", "next_check_at", "token"),
+                remove=tuple({"gsi1pk", "next_check_at", "token", "reason"} - attributes.keys()),
                 condition=_KNOWN,
             )
         )
