@@ -6,7 +6,7 @@ PYTHON =
 VENV = .venv
 TOOLS = .venv-tools
 ARCH = arm64
-PYTEST_ARGS =
+PYTEST_ARGS = --numprocesses 2 --dist loadfile
 FUNCTION = RouteFunction
 EVENT = events/route.sqs.one_good.json
 
