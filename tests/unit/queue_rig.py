@@ -96,7 +96,7 @@ class QueueWorld:
         rng = random.Random(1)
         self.onward = Onward(queue=self.queue, documents=bucket, jobs=self.jobs, clock=clock, rng=rng)
         self.keeper = PoolKeeper(pools=self.pools, jobs=self.jobs, documents=bucket, onward=self.onward, clock=clock)
-        in_force = InForce(Shipped())
+        self.in_force = in_force = InForce(Shipped())
         self.router = Router(
             read=Reader(profiles=lambda: in_force.profiles, documents=bucket, reply_queue_arns=(REPLY_ARN,)),
             claims=Claims(

@@ -1,5 +1,6 @@
 """The runtime adapter: what leaves it of an answer and of an error."""
 
+from dataclasses import replace
 from unittest.mock import patch
 
 import boto3
@@ -46,6 +47,16 @@ def test_a_client_makes_one_attempt_and_waits_as_long_as_it_is_told(client):
     assert client.meta.config.retries["total_max_attempts"] == 1
     assert client.meta.config.read_timeout == 60
     assert client.meta.region_name == ROUTES[0].region
+
+
+def test_a_route_of_the_priority_tier_asks_for_it_and_a_usual_one_asks_for_none(runtime, client):
+    model = ROUTES[0].model_id
+    with Stubber(client) as stub:
+        stub.add_response("converse", response(), {**REQUEST, "modelId": model, "serviceTier": {"type": "priority"}})
+        stub.add_response("converse", response(), {**REQUEST, "modelId": model})
+        priority = replace(ROUTES[0], tier="priority")
+        assert runtime.converse(priority, Lane.ON_DEMAND, REQUEST, read_timeout_s=60.0).tier == "priority"
+        assert ask(runtime).tier == "default"
 
 
 @pytest.mark.parametrize(("lane", "served", "tier"), [

@@ -377,3 +377,13 @@ def test_every_line_is_placed_exactly_once(found, shuffle):
     assert Counter(
         "batch" if where.startswith("us-") else where for _, where in went if where != "lane_refused"
     ) == Counter({lane: jobs for lane, jobs in lanes(run).items() if jobs})
+
+
+def test_a_profile_may_want_smaller_batch_jobs():
+    profiles = Profiles.from_bytes(shipped_profiles())
+    small = profiles.profiles["default"].model_copy(update={"batch_max_records": 150})
+    mine = Profiles(v=1, profiles={"default": small})
+    found = Run([line(n) for n in range(900)], profiles=mine)
+    sizes = [shard["records"] for group in found.plan["groups"] for shard in group["shards"]]
+    assert sum(sizes) == 900
+    assert max(sizes) <= 150

@@ -5,6 +5,8 @@ import logging
 import orjson
 import pytest
 
+from slackwater.adapters.ledger.due import DueItems
+from slackwater.model.clock import later
 from slackwater.model.errors import CallFailed
 from slackwater.policy.classify import Fault
 from slackwater.usecases.engine import MAX_FAULTS
@@ -401,6 +403,25 @@ def test_a_reply_that_cannot_be_sent_brings_its_message_back_until_it_is(world, 
 def test_jobs_without_a_run_share_the_run_of_their_hour(world, clock):
     world.work(message({k: v for k, v in body().items() if k != "run_id"}, sent_at=clock.now()))
     assert world.run("2026-11-25T12")["accepted"] == 1
+
+
+def test_a_job_out_of_its_profiles_bounds_is_refused_with_the_remedy(world, clock):
+    bounded = world.in_force.profiles.profiles["default"].model_copy(update={"max_tokens_max": 20, "max_tokens": 20})
+    world.in_force.profiles.profiles["default"] = bounded
+    world.work(first(clock, "asks-for-50"))
+    (row,) = world.rows()
+    assert row["error"]["pointer"] == "/request/inferenceConfig/maxTokens"
+    assert "at most 20 tokens" in row["error"]["message"]
+    assert world.asked_texts() == []
+
+
+def test_a_pool_takes_no_more_than_its_profile_wants_in_one_batch_job(world, clock):
+    small = world.in_force.profiles.profiles["default"].model_copy(update={"batch_max_records": 3})
+    world.in_force.profiles.profiles["default"] = small
+    world.work(*(patient(clock, f"j{n}") for n in range(4)))
+    due = DueItems(world.table).due(later(clock.now(), 86_400), limit=10)
+    pools = [world.pools.get(item.id) for item in due if item.kind == "POOL"]
+    assert sorted(pool.count for pool in pools) == [1, 3]
 
 
 def _dies(*args, **kwargs):

@@ -508,3 +508,29 @@ def test_an_option_that_cannot_be_read_is_named(metadata: dict[str, str], pointe
 def test_an_object_outside_the_inbox_is_no_file_of_ours() -> None:
     with pytest.raises(BadInput, match="inbox/<profile>"):
         FileOptions.from_object("v1/runs/x.jsonl", {}, NOW)
+
+
+@pytest.mark.promise(5)
+def test_a_request_out_of_its_profiles_bounds_is_refused_where_the_dialect_sets_its_limit():
+    def bounded(limit: int | None) -> None:
+        if limit is None or limit > 100:
+            raise BadInput("ask for at most 100 tokens")
+
+    lines = [line(inferenceConfig={"maxTokens": n}) for n in (100, 101, 50, 50, 50)] + [line()]
+    lines += [line(inferenceConfig={"maxTokens": 100, "stopSequences": [str(n)]}) for n in range(3)]
+    sink, data = Memory(), jsonl(*lines)
+    survey(
+        [data], sink, run_id="r1", options=OPTIONS, profiles=PROFILES, size_bytes=len(data), now=NOW,
+        bounds={"default": bounded},
+    )  # fmt: skip
+    assert [(row["line"], row["error"]["pointer"]) for row in sink.refused] == [
+        (2, "/inferenceConfig/maxTokens"),
+        (6, "/inferenceConfig/maxTokens"),
+    ]
+    assert sink.refused[0]["error"]["message"] == "ask for at most 100 tokens"
+    assert [row["line"] for row in sink.rows] == [1, 3, 4, 5, 7, 8, 9]
+
+
+@pytest.mark.parametrize("name", sorted(DIALECTS))
+def test_every_dialect_says_where_a_line_sets_its_limit(name):
+    assert DIALECTS[name].limit_pointer.rpartition("/")[2] in ("maxTokens", "max_tokens")

@@ -32,8 +32,9 @@ class BedrockRuntime:
 
     def converse(self, route: Route, lane: Lane, request: dict[str, Any], *, read_timeout_s: float) -> Answer:
         """Makes one call. Raises CallFailed; the service's message may quote a prompt, so only its code is kept."""
-        tier = {"serviceTier": {"type": "flex"}} if lane is Lane.FLEX else {}
-        call = partial(self._client(route.region, read_timeout_s).converse, modelId=route.model_id, **tier)
+        tier = "flex" if lane is Lane.FLEX else route.tier
+        asked = {} if tier == "default" else {"serviceTier": {"type": tier}}
+        call = partial(self._client(route.region, read_timeout_s).converse, modelId=route.model_id, **asked)
         began = time.perf_counter()
         try:
             response = call(**request)
@@ -45,7 +46,7 @@ class BedrockRuntime:
         latency_ms = round((time.perf_counter() - began) * 1000)
         response.pop("ResponseMetadata", None)
         # a response without a tier was served as it was asked for; billing follows the served one
-        served = (response.get("serviceTier") or {}).get("type") or ("flex" if lane is Lane.FLEX else route.tier)
+        served = (response.get("serviceTier") or {}).get("type") or tier
         return Answer(response, _usage(response), latency_ms, served)
 
     def _client(self, region: str, read_timeout_s: float) -> Any:

@@ -1,7 +1,7 @@
 """Routing profiles: what a caller names where he used to name a model.
 
 A profile says which model, from which regions and by which kind of route, in which lanes, and where data may go. The
-document is checked here for its shape; `policy.routes` checks it against what AWS offers.
+document is checked here for its shape; `policy.routes` and `policy.profile_check` hold it against what AWS offers.
 """
 
 import re
@@ -9,13 +9,23 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.resources import files
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from slackwater.model.deadline import resolve
-from slackwater.model.errors import BadInput, ConfigurationError
+from slackwater.model.errors import BadInput
 from slackwater.model.job import Lane
+from slackwater.model.profile_problems import BadProfiles, problems_of
 
 VERSION = 1
 READABLE_VERSIONS = (1,)
@@ -35,6 +45,13 @@ class Mode(StrEnum):
     PRIMARY = "primary"
 
 
+class Tier(StrEnum):
+    """The service tier that calls of the lane `on_demand` ask for. Flex is a lane of its own."""
+
+    DEFAULT = "default"
+    PRIORITY = "priority"
+
+
 def _span_s(text: str) -> int:
     """Seconds of a relative deadline (`6h`, `90m`, `2d`, `1d12h`). Raises ValueError with the remedy."""
     if not text.endswith(("d", "h", "m", "s")):
@@ -51,7 +68,11 @@ def _region(value: str) -> str:
     return value
 
 
-Region = Annotated[str, BeforeValidator(lambda value: _region(value) if isinstance(value, str) else value)]
+Region = Annotated[
+    str,
+    BeforeValidator(lambda value: _region(value) if isinstance(value, str) else value),
+    WithJsonSchema({"type": "string", "pattern": f"^{_REGION.pattern}$"}),
+]
 
 
 class RouteSpec(BaseModel):
@@ -60,28 +81,66 @@ class RouteSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    region: Region
-    via: str = IN_REGION
-    weight: int = Field(default=1, ge=1, le=1000)
+    region: Region = Field(description="The source region: the one that is called.")
+    via: str = Field(
+        default=IN_REGION,
+        description="`in-region` (the plain model id), or the prefix of AWS's inference profile: global, us, eu …",
+    )
+    weight: int = Field(default=1, ge=1, le=1000, description="Its share, for the mode `weighted`.")
 
 
 class Profile(BaseModel):
-    """A named policy. `batch_regions` `auto`: every region of the routes in which the model has batch and we have a
-    bucket."""
+    """A named policy."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    description: str = ""
-    model: str = Field(min_length=1, max_length=200)
-    home_region: Region
-    residency: Literal["any", "us", "eu"] | tuple[Region, ...] = "any"
-    lanes: tuple[Lane, ...] = (Lane.ON_DEMAND, Lane.BATCH)
-    mode: Mode = Mode.WEIGHTED
-    routes: Literal["auto"] | tuple[RouteSpec, ...] = "auto"
-    batch_regions: Literal["auto"] | tuple[Region, ...] = "auto"
-    default_deadline: str = "24h"
-    max_tokens: int = Field(default=1024, ge=1, le=1_000_000)  # reserved and estimated where the request names none
-    batch_structured_output: bool = False  # AWS's pages contradict each other on it: only who asks for it gets it
+    description: str = Field(default="", description="For people.")
+    model: str = Field(min_length=1, max_length=200, description="A base model id of the price table.")
+    home_region: Region = Field(description="Whose list price the receipt compares with.")
+    residency: Literal["any", "us", "eu"] | tuple[Region, ...] = Field(
+        default="any",
+        description="Where data may go: anywhere, AWS's geography us or eu, or these regions by in-region ids only.",
+    )
+    lanes: tuple[Lane, ...] = Field(
+        default=(Lane.ON_DEMAND, Lane.BATCH), description="How calls may be made. Never batch alone."
+    )
+    mode: Mode = Field(
+        default=Mode.WEIGHTED,
+        description="How calls spread over the routes: exact shares, the cheapest first, or in the order listed.",
+    )
+    routes: Literal["auto"] | tuple[RouteSpec, ...] = Field(
+        default="auto", description="`auto`: the cheapest way of every region that the residency allows."
+    )
+    tier: Tier = Field(
+        default=Tier.DEFAULT,
+        description="The service tier of on_demand calls. `priority` is ahead of others and costs 1.75 times as much.",
+    )
+    batch_regions: Literal["auto"] | tuple[Region, ...] = Field(
+        default="auto",
+        description="`auto`: regions of the routes in which the model has batch and the stack has a bucket.",
+    )
+    batch_max_records: int | None = Field(
+        default=None, ge=100, le=100_000, description="Most records of one batch job. Default: the model's limit."
+    )
+    batch_max_bytes: int | None = Field(
+        default=None, ge=1_000_000, le=950_000_000, description="Most bytes of one batch job's input file."
+    )
+    default_deadline: str = Field(
+        default="24h", description="For jobs that name none: a time from sending, such as 90m, 6h, 2d, 1d12h."
+    )
+    max_tokens: int = Field(
+        default=1024, ge=1, le=1_000_000, description="What to reckon with where a request sets no limit."
+    )
+    max_tokens_min: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="A request whose maxTokens is lower is refused."
+    )
+    max_tokens_max: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="A request whose maxTokens is higher, or not set, is refused."
+    )
+    batch_structured_output: bool = Field(
+        default=False,
+        description="Whether structured output may go by batch: AWS's pages contradict each other on it.",
+    )
 
     @field_validator("lanes", "routes", "batch_regions", "residency")
     @classmethod
@@ -108,6 +167,32 @@ class Profile(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _bounds_leave_room(self) -> Self:
+        low, high = self.max_tokens_min, self.max_tokens_max
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"max_tokens_min: {low} is above max_tokens_max, which is {high}: no request could pass")
+        if high is not None and self.max_tokens > high:
+            raise ValueError(f"max_tokens: {self.max_tokens} is above max_tokens_max, which is {high}: lower it")
+        return self
+
+    def check_output_limit(self, limit: int | None) -> None:
+        """Raises BadInput (without a pointer: it depends on the dialect) for a request whose `maxTokens` is out of the
+        profile's bounds, or missing where there is an upper one."""
+        low, high = self.max_tokens_min, self.max_tokens_max
+        if limit is None:
+            if high is not None:
+                raise BadInput(f"this profile bounds the answer: set it, to at most {high} tokens")
+        elif high is not None and limit > high:
+            raise BadInput(f"this profile allows answers of at most {high} tokens: ask for no more")
+        elif low is not None and limit < low:
+            raise BadInput(f"this profile wants room for answers of at least {low} tokens: ask for no fewer")
+
+    @property
+    def bounds_output(self) -> bool:
+        """Whether `check_output_limit` has anything to say."""
+        return self.max_tokens_min is not None or self.max_tokens_max is not None
+
     @property
     def default_deadline_s(self) -> int:
         """Seconds from arrival to the deadline of a job that names none."""
@@ -119,8 +204,13 @@ class Profiles(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    v: int
-    profiles: dict[str, Profile]
+    v: Annotated[int, WithJsonSchema({"type": "integer", "enum": list(READABLE_VERSIONS)})] = Field(
+        description="The version of this format."
+    )
+    profiles: dict[str, Profile] = Field(
+        description="By name: what callers name where they used to name a model.",
+        json_schema_extra={"propertyNames": {"pattern": f"^{_NAME.pattern}$"}},
+    )
 
     @field_validator("v")
     @classmethod
@@ -139,12 +229,12 @@ class Profiles(BaseModel):
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """From the document's JSON. Raises ConfigurationError that names every wrong field and its remedy."""
+        """From the document's JSON. Raises BadProfiles that names every wrong field, its value and what would be
+        allowed."""
         try:
             return cls.model_validate_json(data)
         except ValidationError as exc:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}" for e in exc.errors())
-            raise ConfigurationError(f"profiles.json: {wrong}") from None
+            raise BadProfiles(problems_of(exc, _FIELDS)) from None
 
     def named(self, name: str) -> Profile:
         """The profile of that name. Raises BadInput at `/profile` with the names there are."""
@@ -153,6 +243,22 @@ class Profiles(BaseModel):
             shown = name if _NAME.fullmatch(name) else "the name given"
             raise BadInput(f"no profile {shown}; there are {', '.join(sorted(self.profiles))}", "/profile")
         return found
+
+
+_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "document": tuple(Profiles.model_fields),
+    "profile": tuple(Profile.model_fields),
+    "route": tuple(RouteSpec.model_fields),
+}
+
+
+def profiles_schema() -> dict[str, Any]:
+    """The JSON Schema of the document (draft 2020-12). It knows shapes and bounds, not what AWS offers."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Slackwater routing profiles",
+        **{key: value for key, value in Profiles.model_json_schema().items() if key != "title"},
+    }
 
 
 def shipped_profiles() -> bytes:

@@ -257,7 +257,8 @@ def _lane_cost(lane: Lane, scene: _Scene) -> int | None:
 def _route_cost(lane: Lane, route: Route, scene: _Scene) -> int | None:
     load = scene.load
     mean_input = -(-load.input_tokens // max(1, load.jobs))
-    rates = scene.prices.rates(route.base_model, route.region, route.kind, lane.value, input_tokens=mean_input)
+    tier = route.tier if lane is Lane.ON_DEMAND else None
+    rates = scene.prices.rates(route.base_model, route.region, route.kind, lane.value, tier, input_tokens=mean_input)
     if rates is None or (lane is Lane.FLEX and traits_of.CACHE in load.traits):
         return None  # no list has cache prices for flex
     return load.input_tokens * rates.input_pico + load.max_output_tokens * rates.output_pico

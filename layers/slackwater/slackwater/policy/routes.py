@@ -3,9 +3,9 @@
 from collections.abc import Container, Iterable, Sequence
 from typing import NoReturn
 
-from slackwater.model.errors import ConfigurationError
 from slackwater.model.job import Lane, Route
-from slackwater.model.profile import IN_REGION, Mode, Profile, RouteSpec
+from slackwater.model.profile import IN_REGION, Mode, Profile, RouteSpec, Tier
+from slackwater.model.profile_problems import BadProfile
 from slackwater.policy.capability import Capability, RouteKind, allowed_by_residency
 from slackwater.policy.prices import PriceBook, Rates
 from slackwater.policy.weights import PriceOf
@@ -19,7 +19,7 @@ def resolve_routes(profile: Profile, capability: Capability, prices: PriceBook, 
     """The routes of on-demand and flex calls, in the profile's order; for `auto` the cheapest allowed way of each
     region, cheapest first.
 
-    Raises ConfigurationError that names the field, the value and what would be allowed.
+    Raises BadProfile that names the field, the value and what would be allowed.
     """
     if not capability.regions(profile.model):
         known = ", ".join(sorted(capability.models()))
@@ -27,12 +27,17 @@ def resolve_routes(profile: Profile, capability: Capability, prices: PriceBook, 
     if profile.routes == "auto":
         routes = _auto(profile, capability, prices)
         if not routes:
-            _refuse(name, "residency", str(profile.residency), f"a residency in which {profile.model} can be called")
+            given = profile.residency if isinstance(profile.residency, str) else ", ".join(profile.residency)
+            words = [word for word in ("any", "us", "eu") if _is_open(profile.model, word, capability)]
+            _refuse(name, "residency", given, f"one of {', '.join(words)}: {profile.model} has no route there")
     else:
         routes = tuple(
-            _route(_way_of(spec, index, profile, capability, name), spec.weight)
+            _route(_way_of(spec, index, profile, capability, name), spec.weight, profile.tier)
             for index, spec in enumerate(profile.routes)
         )
+    without = [r.region for r in routes if profile.tier is Tier.PRIORITY and not _has_priority(r, prices)]
+    if without and Lane.ON_DEMAND in profile.lanes:
+        _refuse(name, "tier", "priority", f"default: {profile.model} has no priority price in {', '.join(without)}")
     if Lane.ON_DEMAND not in profile.lanes and not flex_routes(routes, capability):
         _refuse(name, "lanes", "flex", f"on_demand: {profile.model} has no flex tier on these routes")
     return routes
@@ -58,7 +63,7 @@ def batch_routes(
     name: str = "",
 ) -> tuple[Route, ...]:
     """Where the profile's batch jobs may run: its batch regions that have a bucket of ours (`deployed`), each by the
-    route's own way if that has batch, else by the region's cheapest allowed way that has. Raises ConfigurationError
+    route's own way if that has batch, else by the region's cheapest allowed way that has. Raises BadProfile
     for a named region without batch."""
     if Lane.BATCH not in profile.lanes:
         return ()
@@ -92,7 +97,10 @@ def typical_price(prices: PriceBook, lane: Lane = Lane.ON_DEMAND) -> PriceOf:
     """A ranking price for `weights.order`: pico-dollars of a call of the typical mix on a route; None where unknown."""
 
     def price(route: Route) -> int | None:
-        rates = prices.rates(route.base_model, route.region, route.kind, lane.value, input_tokens=TYPICAL_INPUT_TOKENS)
+        tier = route.tier if lane is Lane.ON_DEMAND else None
+        rates = prices.rates(
+            route.base_model, route.region, route.kind, lane.value, tier, input_tokens=TYPICAL_INPUT_TOKENS
+        )
         return _typical(rates)
 
     return price
@@ -126,7 +134,15 @@ def _auto(profile: Profile, capability: Capability, prices: PriceBook) -> tuple[
         if allowed:
             ways.append(min(allowed, key=lambda way: _rank(way, prices, Lane.ON_DEMAND)))
     ways.sort(key=lambda way: (*_rank(way, prices, Lane.ON_DEMAND), way.region != profile.home_region, way.region))
-    return tuple(_route(way, 1) for way in ways)
+    return tuple(_route(way, 1, profile.tier) for way in ways)
+
+
+def _is_open(model: str, residency: str, capability: Capability) -> bool:
+    return any(
+        way.on_demand and allowed_by_residency(residency, region, way.prefix)
+        for region in capability.regions(model)
+        for way in capability.ways(model, region)
+    )
 
 
 def _rank(way: RouteKind, prices: PriceBook, lane: Lane) -> tuple[bool, int]:
@@ -165,8 +181,15 @@ def _batch_way(
     return min(own or ways, key=lambda way: _rank(way, prices, Lane.BATCH), default=None)
 
 
-def _route(way: RouteKind, weight: int) -> Route:
-    return Route(way.region, way.call_id, way.model_id, way.price_kind, weight)
+def _route(way: RouteKind, weight: int, tier: Tier = Tier.DEFAULT) -> Route:
+    return Route(way.region, way.call_id, way.model_id, way.price_kind, weight, tier.value)
+
+
+def _has_priority(route: Route, prices: PriceBook) -> bool:
+    lane = Lane.ON_DEMAND.value
+    return (
+        prices.rates(route.base_model, route.region, route.kind, lane, Tier.PRIORITY.value, input_tokens=1) is not None
+    )
 
 
 def _prefix(route: Route) -> str:
@@ -174,4 +197,4 @@ def _prefix(route: Route) -> str:
 
 
 def _refuse(name: str, field: str, value: str, allowed: str) -> NoReturn:
-    raise ConfigurationError(f"profile {name or '(unnamed)'}: {field}: {value!r} is not possible; allowed is {allowed}")
+    raise BadProfile(name, field, value, allowed)

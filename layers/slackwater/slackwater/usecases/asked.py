@@ -12,7 +12,7 @@ from slackwater.model.clock import later
 from slackwater.model.deadline import resolve
 from slackwater.model.errors import BadInput
 from slackwater.model.message import BadMessage, CloseRun, Envelope, JobMessage, Known, job_message, parse_body
-from slackwater.model.profile import DEFAULT_PROFILE, Profiles
+from slackwater.model.profile import DEFAULT_PROFILE, Profile, Profiles
 from slackwater.model.request import request_sha
 from slackwater.usecases.ports import Documents
 
@@ -59,6 +59,7 @@ class Reader:
         try:
             profile = self._profiles().named(profile_name)
             self._check_reply(message.reply_to)
+            _check_limit(profile, message.request)
             if message.deadline is None:
                 deadline = later(inbound.sent_at, profile.default_deadline_s)
             else:
@@ -123,6 +124,13 @@ class Reader:
         reply_to = known.reply_to if known.reply_to in self._reply_queue_arns else None
         name = known.run_id or inbound.sent_at.strftime(HOUR)
         return _no_job(inbound, profile or DEFAULT_PROFILE, name, known.job_id, problem, reply_to=reply_to)
+
+
+def _check_limit(profile: Profile, request: dict[str, Any]) -> None:
+    try:
+        profile.check_output_limit(request.get("inferenceConfig", {}).get("maxTokens"))
+    except BadInput as exc:
+        raise BadInput(exc.message, "/request/inferenceConfig/maxTokens") from None
 
 
 def _no_job(

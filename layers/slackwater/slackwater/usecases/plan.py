@@ -191,8 +191,7 @@ class Planner:
 
     def _rescue_s(self, profile: str, records: int) -> float:
         """One batch job may be late as a whole; that all are is beyond what is planned for."""
-        largest = self._capability.max_records(self._profiles.named(profile).model)
-        return min(records, largest) / self._stack.drain_jobs_per_s
+        return min(records, self._max_records(profile)) / self._stack.drain_jobs_per_s
 
     # ------------------------------------------------------------------ groups
 
@@ -223,8 +222,18 @@ class Planner:
     def _min_records(self, profile: str) -> int:
         return self._capability.min_records(self._profiles.named(profile).model)
 
+    def _max_records(self, profile: str) -> int:
+        named = self._profiles.named(profile)
+        largest = self._capability.max_records(named.model)
+        return min(largest, named.batch_max_records or largest)
+
+    def _max_bytes(self, profile: str) -> int:
+        named = self._profiles.named(profile)
+        largest = self._capability.max_shard_bytes(named.model)
+        return min(largest, named.batch_max_bytes or largest)
+
     def _cut(self, name: str, classes: Sequence[_Class], *, spread: bool) -> _Group:
-        ways, model = self.ways(name), self._profiles.named(name).model
+        ways = self.ways(name)
         routes = batch_shares(ways.mode, ways.batch, typical_price(self._prices, Lane.BATCH))
         if not spread:
             routes = (max(routes, key=lambda route: route.weight),)
@@ -238,8 +247,8 @@ class Planner:
         cut = cut_shards(
             loads,
             [(route.region, route.weight) for route in routes],
-            max_records=self._capability.max_records(model),
-            max_bytes=self._capability.max_shard_bytes(model),
+            max_records=self._max_records(name),
+            max_bytes=self._max_bytes(name),
             min_records=self._min_records(name),
         )
         return _Group(name, tuple(classes), loads, ways.batch, cut)

@@ -77,13 +77,14 @@ class PoolIntake:
         joined: set[str] = set()
         name = mine[0].entry.profile
         key = pool_key(name, profile)
+        room = self._room_of(profile)
         left = list(mine)
         while left:
             deadline = min(m.entry.deadline for m in left)
             check_at = min(self._latest_start(deadline), later(self._clock.now(), MAX_WAIT_S))
             pool = self._pools.current(key, name, deadline=deadline, next_check_at=check_at)
-            some = self._that_fit(pool, left)
-            taken = self._join(pool, some) if some else None
+            some = self._that_fit(pool, left, room)
+            taken = self._join(pool, some, room) if some else None
             if taken is None:
                 self._pools.open_next(key, name, pool.generation, deadline=deadline, next_check_at=check_at)
                 continue
@@ -91,28 +92,33 @@ class PoolIntake:
             left = left[len(some) :]
         return frozenset(joined)
 
-    def _that_fit(self, pool: Pool, left: Sequence[Mine]) -> list[Mine]:
+    def _room_of(self, profile: Profile) -> Room:
+        """A pool becomes one batch job, so it takes no more than the profile wants in one."""
+        count, size = self._room.max_count, self._room.max_bytes
+        return Room(min(count, profile.batch_max_records or count), min(size, profile.batch_max_bytes or size))
+
+    def _that_fit(self, pool: Pool, left: Sequence[Mine], whole: Room) -> list[Mine]:
         if pool.state != "open":
             return []
-        room, size = min(JOINS_AT_ONCE, self._room.max_count - pool.count), pool.bytes
+        room, size = min(JOINS_AT_ONCE, whole.max_count - pool.count), pool.bytes
         some: list[Mine] = []
         for mine in left[: max(0, room)]:
             size += len(orjson.dumps(mine.asked.body))
-            if size > self._room.max_bytes and (some or pool.count):
+            if size > whole.max_bytes and (some or pool.count):
                 break
             some.append(mine)
         return some
 
-    def _join(self, pool: Pool, some: Sequence[Mine]) -> frozenset[str] | None:
+    def _join(self, pool: Pool, some: Sequence[Mine], room: Room) -> frozenset[str] | None:
         bodies = {m.entry.job: orjson.dumps(m.asked.body) for m in some}
         with ThreadPoolExecutor(UPLOADS_AT_ONCE) as uploads:
             list(uploads.map(lambda job: self._documents.put(body_key(pool.pool, job), bodies[job]), bodies))
         members = [(m.entry, _pooled(pool.pool, m, len(bodies[m.entry.job]))) for m in some]
         now = self._clock.now()
         deadline = min(m.entry.deadline for m in some)
-        full = pool.count + len(some) >= self._room.max_count
+        full = pool.count + len(some) >= room.max_count
         look_at = now if full else min(self._latest_start(deadline), max(now, later(pool.opened_at, MAX_WAIT_S)))
-        return self._pools.join(pool, members, deadline=deadline, next_check_at=look_at, room=self._room)
+        return self._pools.join(pool, members, deadline=deadline, next_check_at=look_at, room=room)
 
 
 def due(pool: Pool, now: datetime, *, forecast: Forecast, drain_jobs_per_s: float) -> PoolStep:

@@ -15,7 +15,7 @@ from slackwater.policy.blocks import MAX_BLOCK_BYTES, MAX_BLOCK_LINES, MAX_BLOCK
 from slackwater.policy.classes import Classes
 from slackwater.usecases.file_options import FileOptions
 from slackwater.usecases.overlap import Overlap
-from slackwater.usecases.surveyor import Block, BlockSink, Surveyor
+from slackwater.usecases.surveyor import Block, BlockSink, LimitCheck, Surveyor
 
 VERSION: Final = 1
 EMPTY_INPUT: Final = "empty_input"
@@ -100,10 +100,12 @@ def survey(
     size_bytes: int,
     now: datetime,
     limits: Limits = Limits(),
+    bounds: Mapping[str, LimitCheck] | None = None,
 ) -> Survey:
     """Reads the file once and writes its blocks and refused lines to `sink`.
 
-    `profiles`: the names a line may go by, each with the output tokens to reckon with where a request sets no limit.
+    `profiles`: the names a line may go by, each with the output tokens to reckon with where a request sets no limit;
+    `bounds`: what a profile says to a request's `maxTokens`, where it says something.
     `size_bytes`: the object's size, looked at before anything is read. Raises what `chunks` and `sink` raise; nothing
     for what the file may hold.
     """
@@ -122,6 +124,7 @@ def survey(
             profiles=profiles,
             size_bytes=size_bytes,
             now=now,
+            bounds=bounds or {},
             cutter=Cutter(limits.block_lines, limits.block_bytes, limits.block_span),
         )
         for batch in batches(chunks, limits.line_bytes):

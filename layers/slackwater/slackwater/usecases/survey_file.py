@@ -115,6 +115,7 @@ class SurveyFile:
             profiles={name: profile.max_tokens for name, profile in profiles.profiles.items()},
             size_bytes=head.size_bytes,
             now=self._clock.now(),
+            bounds={name: one.check_output_limit for name, one in profiles.profiles.items() if one.bounds_output},
         )
         profile = profiles.profiles.get(options.profile)
         deadline = options.deadline or later(sent_at, profile.default_deadline_s if profile else 0.0)

@@ -1,6 +1,6 @@
 """The machine inside a survey: lines in, rows and refusals by block out. `usecases.survey` is its door."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -40,6 +40,10 @@ WORTH_COMPARING: Final = 0.5
 MAX_EXPECTED_IDS: Final = 2_000_000
 
 
+LimitCheck = Callable[[int | None], None]
+"""A profile's word on a request's `maxTokens` (None: not set). Raises BadInput without a pointer."""
+
+
 class BlockSink(Protocol):
     """Where blocks go. Called from several threads; writing the same again must be harmless."""
 
@@ -69,6 +73,7 @@ class _Said:
     lane: Lane | None
     max_tokens: int
     other_model: bool
+    check_limit: LimitCheck | None
     loads: dict[frozenset[str], Load] = field(default_factory=dict)
 
 
@@ -86,9 +91,11 @@ class Surveyor:
         size_bytes: int,
         now: datetime,
         cutter: Cutter,
+        bounds: Mapping[str, LimitCheck],
     ) -> None:
         self._writes, self._sink = writes, sink
         self._run_id, self._options, self._profiles = run_id, options, profiles
+        self._bounds = bounds
         self._size_bytes = size_bytes
         self._now = now
         self.dialect: Dialect | None = None
@@ -273,6 +280,8 @@ class Surveyor:
         """A checked line, `limit` 0 if it names none. Raises BadInput for what its label says."""
         id_, request, traits, label, tags = row
         says = self._said(label)
+        if says.check_limit is not None:  # a template's lines have its limit: they need no look
+            self._check_limit(says.check_limit, limit or None)
         if id_ is None:
             id_ = default_id(number)
         first_line = self._seen.first_line(id_, number)
@@ -294,6 +303,12 @@ class Surveyor:
             self._other_models += 1
             self._first_other_model = self._first_other_model or number
 
+    def _check_limit(self, check: LimitCheck, limit: int | None) -> None:
+        try:
+            check(limit)
+        except BadInput as exc:
+            raise BadInput(exc.message, "" if self.dialect is None else self.dialect.limit_pointer) from None
+
     def _said(self, label: Label | None) -> _Said:
         """What follows from a label. Raises BadInput."""
         return self._labels.get(label or NO_LABEL) or self._say(label or NO_LABEL)
@@ -312,7 +327,9 @@ class Surveyor:
             fields["deadline"] = iso(moment)
         if lane is not None:
             fields["lane"] = lane
-        said = _Said(fields, profile, moment, lane, self._profiles[profile], model is not None and not is_profile)
+        other = model is not None and not is_profile
+        limits = self._bounds.get(profile)
+        said = _Said(fields, profile, moment, lane, self._profiles[profile], other, limits)
         if len(self._labels) >= MAX_LABELS:
             self._labels.clear()
         self._labels[label] = said

@@ -1,7 +1,7 @@
 """How input files may be written. A dialect is recognised per file and checked per line.
 
-A new dialect is a module with `ID_FIELD`, `TEXT_FIELD`, `is_telltale(found)`, `read(found)` `usual(found)` and
-`text_holder(found)`, and an entry in `DIALECTS`.
+A new dialect is a module with `ID_FIELD`, `LIMIT_POINTER`, `TEXT_FIELD`, `is_telltale(found)`, `read(found)`
+`usual(found)` and `text_holder(found)`, and an entry in `DIALECTS`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -29,6 +29,7 @@ class Dialect:
 
     name: str
     id_field: str
+    limit_pointer: str  # where a line sets its `maxTokens`
     text_field: str
     text_holder: Callable[[Any], Any]
     is_telltale: Callable[[dict[str, Any]], bool]
@@ -49,7 +50,14 @@ class Dialect:
 DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
     {
         name: Dialect(
-            name, module.ID_FIELD, module.TEXT_FIELD, module.text_holder, module.is_telltale, module.read, module.usual
+            name,
+            module.ID_FIELD,
+            module.LIMIT_POINTER,
+            module.TEXT_FIELD,
+            module.text_holder,
+            module.is_telltale,
+            module.read,
+            module.usual,
         )
         for name, module in (("slackwater", slackwater), ("converse", converse), ("openai", openai))
     }

@@ -7,6 +7,7 @@ from slackwater.model.message import MAX_ID_CHARS
 from slackwater.model.request import inspect, plain_outline
 
 ID_FIELD: Final = "id"
+LIMIT_POINTER: Final = "/inferenceConfig/maxTokens"
 TEXT_FIELD: Final = "text"
 
 

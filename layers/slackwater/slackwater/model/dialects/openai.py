@@ -18,6 +18,7 @@ from slackwater.model.message import MAX_ID_CHARS
 from slackwater.model.request import MAX_INT, inspect, plain_outline
 
 ID_FIELD: Final = "custom_id"
+LIMIT_POINTER: Final = "/body/max_tokens"
 TEXT_FIELD: Final = "content"
 URL: Final = "/v1/chat/completions"
 

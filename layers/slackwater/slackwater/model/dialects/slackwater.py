@@ -8,6 +8,7 @@ from slackwater.model.message import MAX_DEADLINE_CHARS, MAX_ID_CHARS, MAX_PROFI
 from slackwater.model.request import inspect, plain_outline
 
 ID_FIELD: Final = "job_id"
+LIMIT_POINTER: Final = "/request/inferenceConfig/maxTokens"
 TEXT_FIELD: Final = "text"
 
 _FOR_QUEUES: Final = {
