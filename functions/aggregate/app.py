@@ -1,16 +1,19 @@
 """Run workflow → results file and receipt."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from aws_lambda_powertools import Logger, Tracer
+from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from slackwater.adapters.metrics import emit
 from slackwater.bootstrap.aggregate import build
 from slackwater.settings import Settings
 from slackwater.usecases.aggregate import Aggregate
 
-logger, tracer = Logger(), Tracer()
+logger, tracer, metrics = Logger(), Tracer(), Metrics()
 
 
 @cache
@@ -18,7 +21,23 @@ def aggregate() -> Aggregate:
     return build(Settings.from_env())
 
 
+def measure(receipt: Mapping[str, Any]) -> None:
+    """What the run was: jobs and known cost by lane, the list price of the same tokens, and what failed.
+
+    An aggregation that is repeated counts again: metrics show a trend, the receipt is the account.
+    """
+    lanes = {lane: share for lane, share in receipt["lanes"].items() if share["jobs"]}
+    emit(metrics, "Jobs", MetricUnit.Count, "lane", {lane: share["jobs"] for lane, share in lanes.items()})
+    emit(metrics, "CostUsd", MetricUnit.NoUnit, "lane", {lane: share["cost_usd"] for lane, share in lanes.items()})
+    metrics.add_metric("RecordsFailed", MetricUnit.Count, receipt["failed"])
+    metrics.add_metric("LinesRefused", MetricUnit.Count, receipt["refused_lines"])
+    metrics.add_metric("UnknownPriceJobs", MetricUnit.Count, receipt["unknown_price_jobs"])
+    if receipt["list_usd"] is not None:
+        metrics.add_metric("ListUsd", MetricUnit.NoUnit, receipt["list_usd"])
+
+
 @logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics(capture_cold_start_metric=False)
 @tracer.capture_lambda_handler(capture_response=False, capture_error=False)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     logger.append_keys(run_id=event["run_id"])
@@ -26,4 +45,5 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     logger.info(
         "run aggregated", accepted=receipt["accepted"], succeeded=receipt["succeeded"], failed=receipt["failed"]
     )
+    measure(receipt)
     return {"run_id": event["run_id"], "status": receipt["status"]}

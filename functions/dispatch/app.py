@@ -12,6 +12,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from slackwater.adapters.heartbeat import HOLD_S, Heartbeat
 from slackwater.adapters.messages import Messages
+from slackwater.adapters.metrics import emit
 from slackwater.bootstrap.dispatch import Dispatching, build
 from slackwater.model.errors import Lost
 from slackwater.model.run import PackMessage
@@ -47,8 +48,11 @@ def record_handler(record: SQSRecord, lambda_context: LambdaContext) -> None:
     except Lost as exc:
         logger.info("message dropped", run_id=message.run_id, pack_id=message.pack_id, reason=str(exc))
         return
+    emit(metrics, "Throttles", MetricUnit.Count, "region", dispatching.throttles.take())
     metrics.add_metric("CallsStored", MetricUnit.Count, done.stored)
     metrics.add_metric("CallsSentBack", MetricUnit.Count, done.unfinished)
+    if done.unfinished and not done.stored:
+        metrics.add_metric("NoRoom", MetricUnit.Count, 1)
     metrics.add_metric("Repeats", MetricUnit.Count, done.repeats)
     logger.info(
         "pack done" if not done.unfinished else "pack sent back",

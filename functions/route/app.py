@@ -14,6 +14,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from slackwater.adapters.heartbeat import Heartbeat
+from slackwater.adapters.metrics import emit
 from slackwater.bootstrap.route import JobRouting, build
 from slackwater.model.claim import Inbound
 from slackwater.settings import Settings
@@ -90,11 +91,14 @@ def lambda_handler(event: SQSEvent, context: LambdaContext) -> dict[str, Any]:
         for message in messages:
             come_back(message)
         return _back(message.message_id for message in messages)
+    emit(metrics, "Throttles", MetricUnit.Count, "region", parts().throttles.take())
     for message_id, why in outcome.faults.items():
         logger.error("message goes back to the queue", message_id=message_id, error=why)
     for name, metric in METRICS.items():
         if outcome.counts.get(name):
             metrics.add_metric(metric, MetricUnit.Count, outcome.counts[name])
+    if outcome.counts.get("sent_on") and not outcome.counts.get("stored"):
+        metrics.add_metric("NoRoom", MetricUnit.Count, 1)
     counts = {"messages": len(messages), "back": len(outcome.back), **outcome.counts}
     logger.info("batch done", extra={"counts": counts})
     return _back(outcome.back)

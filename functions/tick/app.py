@@ -29,6 +29,12 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     done = ticking.tick(stop_at_wall_s=ticking.clock.wall_s() + remaining_s - SPARE_S)
     metrics.add_metric("DueItems", MetricUnit.Count, done.due)
     metrics.add_metric("WorkSent", MetricUnit.Count, done.sent)
+    metrics.add_metric("OpenShards", MetricUnit.Count, done.open_shards)
+    if done.oldest_s is not None:
+        metrics.add_metric("OldestShardSeconds", MetricUnit.Seconds, done.oldest_s)
+    for turnaround_s in done.turnarounds_s:
+        metrics.add_metric("BatchTurnaroundSeconds", MetricUnit.Seconds, turnaround_s)
+        metrics.add_metric("BatchForecastSeconds", MetricUnit.Seconds, ticking.forecast_s)
     if done.unreadable_regions:
         logger.warning("batch jobs cannot be listed", regions=done.unreadable_regions)
     if done.left:

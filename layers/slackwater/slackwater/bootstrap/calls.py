@@ -4,6 +4,7 @@ from functools import cached_property
 
 from slackwater.adapters.bedrock_runtime import BedrockRuntime
 from slackwater.adapters.ledger.health import RouteHealth
+from slackwater.adapters.throttles import CountingThrottles
 from slackwater.bootstrap.profiled import ProfiledKit
 from slackwater.usecases.engine import Engine
 from slackwater.usecases.routing import Routing
@@ -17,9 +18,13 @@ class CallsKit(ProfiledKit):
         return Routing(capability=self.capability, prices=self.prices)
 
     @cached_property
+    def throttles(self) -> CountingThrottles:
+        return CountingThrottles(BedrockRuntime(self._session, connections=self.settings.concurrency))
+
+    @cached_property
     def engine(self) -> Engine:
         return Engine(
-            caller=BedrockRuntime(self._session, connections=self.settings.concurrency),
+            caller=self.throttles,
             health=RouteHealth(self.table, self.clock, self.rng),
             prices=self.prices,
             clock=self.clock,

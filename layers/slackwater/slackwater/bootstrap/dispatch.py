@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from slackwater.adapters.queues import Queue
+from slackwater.adapters.throttles import CountingThrottles
 from slackwater.bootstrap.calls import CallsKit
 from slackwater.model.clock import ScaledClock
 from slackwater.settings import Settings
@@ -12,11 +13,12 @@ from slackwater.usecases.routing import CallsOfFileRun
 
 @dataclass(frozen=True)
 class Dispatching:
-    """What the pack queue's handler needs: the use case, its queue for the heartbeat, and the clock."""
+    """What the pack queue's handler needs: the use case, its queue for the heartbeat, the clock, the throttles met."""
 
     dispatch: Dispatch
     queue: Queue
     clock: ScaledClock
+    throttles: CountingThrottles
 
 
 def build(settings: Settings) -> Dispatching:
@@ -32,4 +34,4 @@ def build(settings: Settings) -> Dispatching:
         settle=kit.settle,
         clock=kit.clock,
     )
-    return Dispatching(dispatch, queue, kit.clock)
+    return Dispatching(dispatch, queue, kit.clock, kit.throttles)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from slackwater.adapters.ledger.workers import Workers
 from slackwater.adapters.queues import Queue
+from slackwater.adapters.throttles import CountingThrottles
 from slackwater.bootstrap.calls import CallsKit
 from slackwater.bootstrap.queued import QueueKit
 from slackwater.model.claim import Room
@@ -24,12 +25,15 @@ class RouteKit(QueueKit, CallsKit):
 
 @dataclass(frozen=True)
 class JobRouting:
-    """What the job queue's handler needs: the use case, queue and workers' leases for the heartbeat, and the clock."""
+    """What the job queue's handler needs: the use case, queue and workers' leases for the heartbeat, the clock, and
+    the throttles met.
+    """
 
     router: Router
     queue: Queue
     workers: Workers
     clock: ScaledClock
+    throttles: CountingThrottles
 
 
 def build(settings: Settings) -> JobRouting:
@@ -77,4 +81,4 @@ def build(settings: Settings) -> JobRouting:
         in_force=in_force,
         clock=kit.clock,
     )
-    return JobRouting(router, kit.queue(settings.job_queue_url), kit.workers, kit.clock)
+    return JobRouting(router, kit.queue(settings.job_queue_url), kit.workers, kit.clock, kit.throttles)

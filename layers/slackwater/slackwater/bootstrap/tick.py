@@ -18,10 +18,13 @@ class TickKit(QueueKit, ShardsKit):
 
 @dataclass(frozen=True)
 class Ticking:
-    """What the tick's handler needs: the use case, and the clock for its time budget."""
+    """What the tick's handler needs: the use case, the clock for its time budget, and within how many seconds a batch
+    job is reckoned to end.
+    """
 
     tick: Tick
     clock: ScaledClock
+    forecast_s: float
 
 
 def build(settings: Settings) -> Ticking:
@@ -44,4 +47,4 @@ def build(settings: Settings) -> Ticking:
         drain_jobs_per_s=settings.drain_jobs_per_s,
         stack_arn=settings.stack_arn,
     )
-    return Ticking(tick, kit.clock)
+    return Ticking(tick, kit.clock, PRIOR.p95_s)

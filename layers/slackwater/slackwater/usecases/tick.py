@@ -91,6 +91,9 @@ class Ticked:
     sent: int
     unreadable_regions: tuple[str, ...] = ()
     left: int = 0  # due items that the time did not suffice for
+    open_shards: int = 0  # batch jobs that were looked at
+    oldest_s: float | None = None  # since the oldest of them was submitted, product time
+    turnarounds_s: tuple[float, ...] = ()  # of the jobs that were found ended: from submitted to ended
 
 
 @dataclass
@@ -165,7 +168,21 @@ class Tick:
         sent += self._send(self._dead())
         if broken:
             raise RuntimeError("could not be looked at: " + ", ".join(broken[:20]))
-        return Ticked(len(due), sent, tuple(sorted(seen.failed)), left)
+        return Ticked(len(due), sent, tuple(sorted(seen.failed)), left, *self._ages(by_item.values(), seen))
+
+    def _ages(self, shards: Iterable[Shard], seen: _Seen) -> tuple[int, float | None, tuple[float, ...]]:
+        """How many batch jobs are open, how old the oldest is, and how long those took that have ended by now."""
+        now, open_s, ended_s = self._clock.now(), [], []
+        for shard in shards:
+            if shard.submitted_at is None or shard.job_name is None or shard.state is ShardState.SETTLED:
+                continue
+            job = seen.by_name.get(shard.job_name)
+            if job is not None and job.ended:
+                if job.ended_at is not None:
+                    ended_s.append((job.ended_at - shard.submitted_at).total_seconds())
+                continue
+            open_s.append((now - shard.submitted_at).total_seconds())
+        return len(open_s), max(open_s, default=None), tuple(ended_s)
 
     def _look_at(self, item: Any, shards: Mapping[str, Shard], seen: _Seen) -> int:
         match item.kind:
