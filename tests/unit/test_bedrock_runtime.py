@@ -105,3 +105,25 @@ def test_a_request_that_botocore_refuses_is_the_jobs_fault(runtime):
     with pytest.raises(CallFailed) as caught:
         ask(runtime, request={"messages": "not a list"})
     assert caught.value.fault == Fault.JOB
+
+
+def test_media_travel_as_base64_text_in_files_and_as_bytes_in_calls(runtime, client):
+    image = {"image": {"format": "png", "source": {"bytes": "aGVsbG8="}}}
+    request = {"messages": [{"role": "user", "content": [{"text": "what is it?"}, image]}]}
+    expected = {"messages": [{"role": "user", "content": [
+        {"text": "what is it?"}, {"image": {"format": "png", "source": {"bytes": b"hello"}}}]}]}  # fmt: skip
+    picture = {"image": {"format": "png", "source": {"bytes": b"world"}}}
+    with Stubber(client) as stub:
+        reply = response(output={"message": {"role": "assistant", "content": [picture]}})
+        stub.add_response("converse", reply, {"modelId": ROUTES[0].model_id, **expected})
+        answered = ask(runtime, request=request)
+    content = answered.response["output"]["message"]["content"]
+    assert content == [{"image": {"format": "png", "source": {"bytes": "d29ybGQ="}}}]
+    assert image["image"]["source"]["bytes"] == "aGVsbG8="  # the request is not changed
+
+
+def test_media_that_are_no_base64_are_the_jobs_fault(runtime):
+    image = {"image": {"format": "png", "source": {"bytes": "***"}}}
+    with pytest.raises(CallFailed) as caught:
+        ask(runtime, request={"messages": [{"role": "user", "content": [image]}]})
+    assert caught.value.fault == Fault.JOB

@@ -1,7 +1,6 @@
 """Converse in any region, one attempt a call; every error leaves here as a CallFailed that says who must act."""
 
 import time
-from functools import partial
 from threading import Lock
 from typing import Any, Final
 
@@ -9,10 +8,11 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from slackwater.model.errors import CallFailed
+from slackwater.adapters.blobs import for_files, for_sdk
+from slackwater.model.errors import BadInput, CallFailed
 from slackwater.model.job import Lane, Route
 from slackwater.model.usage import Usage, UsageError
-from slackwater.policy.classify import classify
+from slackwater.policy.classify import Fault, classify
 from slackwater.usecases.ports import Answer
 
 CONNECT_TIMEOUT_S: Final = 3
@@ -34,10 +34,15 @@ class BedrockRuntime:
         """Makes one call. Raises CallFailed; the service's message may quote a prompt, so only its code is kept."""
         tier = "flex" if lane is Lane.FLEX else route.tier
         asked = {} if tier == "default" else {"serviceTier": {"type": tier}}
-        call = partial(self._client(route.region, read_timeout_s).converse, modelId=route.model_id, **asked)
+        client = self._client(route.region, read_timeout_s)
+        operation = client.meta.service_model.operation_model("Converse")
+        try:
+            sent = for_sdk(operation.input_shape, request)
+        except BadInput:
+            raise CallFailed("ValidationException", Fault.JOB) from None
         began = time.perf_counter()
         try:
-            response = call(**request)
+            response = client.converse(modelId=route.model_id, **asked, **sent)
         except ClientError as exc:
             raise _failure(exc) from None
         except BotoCoreError as exc:  # its text may quote the request's parameters: only its name is kept
@@ -47,7 +52,7 @@ class BedrockRuntime:
         response.pop("ResponseMetadata", None)
         # a response without a tier was served as it was asked for; billing follows the served one
         served = (response.get("serviceTier") or {}).get("type") or tier
-        return Answer(response, _usage(response), latency_ms, served)
+        return Answer(for_files(operation.output_shape, response), _usage(response), latency_ms, served)
 
     def _client(self, region: str, read_timeout_s: float) -> Any:
         timeout = -(-int(read_timeout_s) // TIMEOUT_STEP_S) * TIMEOUT_STEP_S
