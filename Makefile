@@ -10,17 +10,9 @@ PYTEST_ARGS = --numprocesses 2 --dist loadfile
 FUNCTION = RouteFunction
 EVENT = events/route.sqs.one_good.json
 
-PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --no-compile
+ENVIRONMENT = PYTHON="$(PYTHON)" sh tools/environment
 SAM = $(TOOLS)/bin/sam
 OFFLINE = SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1
-
-# Sets $$python to $(PYTHON), or else to the first interpreter that is new enough and can make an environment.
-FIND_PYTHON = python="$(PYTHON)"; \
-	for candidate in python3.13 python3.12 python3.11 python3.14 python3; do \
-		test -z "$$python" || break; \
-		if "$$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then python=$$candidate; fi; \
-	done; \
-	test -n "$$python" || { echo "Python 3.11 or newer (with venv) is needed: on Debian 'apt install python3-venv', or 'make PYTHON=/path/to/python3'" >&2; exit 1; }
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' Makefile | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -57,17 +49,15 @@ clean: ## everything that can be made again, the environments included
 	find . -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.setup: pyproject.toml
-	@$(FIND_PYTHON); test -x $(VENV)/bin/python || { echo "making $(VENV) with $$python"; "$$python" -m venv $(VENV); }
-	$(VENV)/bin/python $(PIP_INSTALL) --editable .
+	@$(ENVIRONMENT) $(VENV) --editable .
 	@touch $@
 
 $(VENV)/.setup-test: $(VENV)/.setup
-	$(VENV)/bin/python $(PIP_INSTALL) --editable '.[test]'
+	@$(ENVIRONMENT) $(VENV) --editable '.[test]'
 	@touch $@
 
 $(TOOLS)/.setup: tools/requirements.txt
-	@$(FIND_PYTHON); test -x $(TOOLS)/bin/python || { echo "making $(TOOLS) with $$python"; "$$python" -m venv $(TOOLS); }
-	$(TOOLS)/bin/python $(PIP_INSTALL) --requirement tools/requirements.txt
+	@$(ENVIRONMENT) $(TOOLS) --requirement tools/requirements.txt
 	@touch $@
 
 .PHONY: help setup setup-test demo test lint build build-local invoke clean
