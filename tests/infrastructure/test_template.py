@@ -1,6 +1,8 @@
 """The template after the SAM transform: what a reviewer would look for before he signs."""
 
+import json
 import os
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -101,7 +103,7 @@ def test_every_worked_queue_has_dead_letters_and_an_alarm_that_tells_the_first_s
     for alarm in resources("AWS::CloudWatch::Alarm").values():
         assert len(alarm["Properties"]["AlarmDescription"].split()) > 12
         for dimension in alarm["Properties"]["Dimensions"]:
-            if "Fn::GetAtt" in dimension["Value"]:
+            if "Fn::GetAtt" in dimension["Value"] and alarm["Properties"]["MetricName"] != "ApproximateAgeOfOldestMessage":
                 watched.add(referenced(dimension["Value"]))
     assert dead <= watched
     for name in dead:
@@ -109,9 +111,34 @@ def test_every_worked_queue_has_dead_letters_and_an_alarm_that_tells_the_first_s
 
 
 def test_queues_buckets_and_the_table_are_encrypted():
-    assert all(q["Properties"].get("SqsManagedSseEnabled") for q in resources("AWS::SQS::Queue").values())
-    assert all("BucketEncryption" in b["Properties"] for b in resources("AWS::S3::Bucket").values())
-    assert all(t["Properties"]["SSESpecification"]["SSEEnabled"] for t in resources("AWS::DynamoDB::Table").values())
+    ours, theirs = {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}
+    for queue in resources("AWS::SQS::Queue").values():
+        assert queue["Properties"]["SqsManagedSseEnabled"] == {"Fn::If": ["HasKey", theirs, True]}
+        assert queue["Properties"]["KmsMasterKeyId"] == {"Fn::If": ["HasKey", ours, theirs]}
+    for bucket in resources("AWS::S3::Bucket").values():
+        (rule,) = bucket["Properties"]["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        condition, own, default_of = rule["Fn::If"]
+        assert condition == "HasKey"
+        assert own["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": ours}
+        assert default_of["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+    for table in resources("AWS::DynamoDB::Table").values():
+        condition, own, default_of = table["Properties"]["SSESpecification"]["Fn::If"]
+        assert (condition, own["KMSMasterKeyId"], default_of) == ("HasKey", ours, {"SSEEnabled": False})
+    for group in resources("AWS::Logs::LogGroup").values():
+        assert group["Properties"]["KmsKeyId"] == {"Fn::If": ["HasKey", ours, theirs]}
+
+
+def test_sqs_own_aws_key_is_refused_because_eventbridge_may_not_use_it():
+    pattern = source()["Parameters"]["KmsKeyArn"]["AllowedPattern"]
+    assert re.fullmatch(pattern, "")
+    assert re.fullmatch(pattern, "arn:aws:kms:eu-west-1:123456789012:key/0f1e2d3c-0000-0000-0000-000000000000")
+    assert not re.fullmatch(pattern, "alias/aws/sqs")
+    assert not re.fullmatch(pattern, "arn:aws:kms:eu-west-1:123456789012:alias/aws/sqs")
+
+
+def test_a_key_of_yours_may_be_used_by_every_function_and_by_bedrock():
+    using = source()["Resources"]["UseOfKeys"]["Properties"]
+    assert {role["Ref"] for role in using["Roles"]} == {f"{name}Role" for name in functions()} | {"BatchRole"}
 
 
 def test_the_bucket_is_private_versioned_tls_only_and_cleans_up():
@@ -168,3 +195,70 @@ def test_nothing_has_a_fixed_name_but_what_another_stack_or_function_must_derive
     assert named == (
         {"RunWorkflow": "Name"} if name == "template.yaml" else {"BatchBucket": "BucketName", "BatchRole": "RoleName"}
     )
+
+
+def alarms() -> dict[str, dict[str, Any]]:
+    return {name: alarm["Properties"] for name, alarm in resources("AWS::CloudWatch::Alarm").items()}
+
+
+def test_every_alarm_has_a_runbook_and_every_runbook_an_alarm():
+    headings = re.findall(r"^## (.*)$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+    written = {name for heading in headings for name in re.findall(r"\w+Alarm\b", heading)}
+    assert written == set(alarms())
+
+
+def test_every_alarm_tells_the_topic_if_there_is_one():
+    wanted = {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
+    for name, alarm in alarms().items():
+        assert (alarm["AlarmActions"], alarm["OKActions"]) == (wanted, wanted), name
+
+
+def test_only_the_missing_tick_is_an_alarm_where_there_is_no_data():
+    assert [n for n, a in alarms().items() if a["TreatMissingData"] != "notBreaching"] == ["TickMissingAlarm"]
+
+
+def test_a_queues_age_is_an_alarm_only_after_longer_than_any_delay():
+    for name, alarm in alarms().items():
+        if alarm["MetricName"] == "ApproximateAgeOfOldestMessage":
+            assert alarm["Threshold"] > 900 + 900, name  # the longest delay, and a worker's longest time
+
+
+def emitted() -> set[str]:
+    """Names of the metrics that the handlers write."""
+    text = "".join(path.read_text() for path in (ROOT / "functions").glob("*/app.py"))
+    named = set(re.findall(r'(?:add_metric\(|emit\(metrics, )"(\w+)"', text))
+    return named | set(re.findall(r'": "([A-Z]\w+)"', text))  # RouteFunction's table
+
+
+def dashboard() -> dict[str, Any]:
+    (board,) = resources("AWS::CloudWatch::Dashboard").values()
+    body = re.sub(r"\$\{!", "{", board["Properties"]["DashboardBody"]["Fn::Sub"])
+    return dict(json.loads(body))
+
+
+def test_the_dashboard_is_json_and_shows_only_metrics_that_are_written():
+    shown = set()
+    for widget in dashboard()["widgets"]:
+        for metric in widget["properties"].get("metrics", []):
+            if metric[0] == "Slackwater":
+                shown.add(metric[1])
+            elif isinstance(metric[0], dict):
+                shown |= set(re.findall(r'MetricName="(\w+)"', metric[0]["expression"]))
+    assert {"Jobs", "CostUsd", "ListUsd", "Throttles", "RecordsFailed", "OpenShards", "OldestShardSeconds"} <= shown
+    assert shown <= emitted()
+    assert {a["MetricName"] for a in alarms().values() if a["Namespace"] == "Slackwater"} <= emitted()
+
+
+def test_the_dashboard_shows_every_alarm():
+    (widget,) = [w for w in dashboard()["widgets"] if w["type"] == "alarm"]
+    assert {arn.removeprefix("${").removesuffix(".Arn}") for arn in widget["properties"]["alarms"]} == set(alarms())
+
+
+def test_everything_that_takes_tags_is_tagged():
+    untaggable = {"AWS::Lambda::LayerVersion", "AWS::Lambda::Permission", "AWS::Lambda::EventSourceMapping", "AWS::SQS::QueuePolicy",
+                  "AWS::S3::BucketPolicy", "AWS::CloudWatch::Dashboard", "AWS::IAM::Policy"}
+    for name, resource in deployed()["Resources"].items():
+        if resource["Type"] in untaggable or name == "TickFunctionMinute":  # SAM makes it: the stack's own tags reach it
+            continue
+        tags = resource["Properties"]["Tags"]
+        assert {"Project", "Stage"} <= {tag["Key"] for tag in tags}, name
