@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+import orjson
 from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -21,6 +22,11 @@ def aggregate() -> Aggregate:
     return build(Settings.from_env())
 
 
+def usd(exact: object) -> float:
+    """An exact amount of a receipt as a metric's number."""
+    return float(orjson.dumps(exact))
+
+
 def measure(receipt: Mapping[str, Any]) -> None:
     """What the run was: jobs and known cost by lane, the list price of the same tokens, and what failed.
 
@@ -28,12 +34,12 @@ def measure(receipt: Mapping[str, Any]) -> None:
     """
     lanes = {lane: share for lane, share in receipt["lanes"].items() if share["jobs"]}
     emit(metrics, "Jobs", MetricUnit.Count, "lane", {lane: share["jobs"] for lane, share in lanes.items()})
-    emit(metrics, "CostUsd", MetricUnit.NoUnit, "lane", {lane: share["cost_usd"] for lane, share in lanes.items()})
+    emit(metrics, "CostUsd", MetricUnit.NoUnit, "lane", {lane: usd(share["cost_usd"]) for lane, share in lanes.items()})
     metrics.add_metric("RecordsFailed", MetricUnit.Count, receipt["failed"])
     metrics.add_metric("LinesRefused", MetricUnit.Count, receipt["refused_lines"])
     metrics.add_metric("UnknownPriceJobs", MetricUnit.Count, receipt["unknown_price_jobs"])
     if receipt["list_usd"] is not None:
-        metrics.add_metric("ListUsd", MetricUnit.NoUnit, receipt["list_usd"])
+        metrics.add_metric("ListUsd", MetricUnit.NoUnit, usd(receipt["list_usd"]))
 
 
 @logger.inject_lambda_context(clear_state=True)

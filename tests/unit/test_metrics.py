@@ -6,10 +6,12 @@ import pytest
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from functions.aggregate import app
 from slackwater.adapters.metrics import emit
 from slackwater.adapters.throttles import CountingThrottles
 from slackwater.model.errors import CallFailed
 from slackwater.model.job import Lane, Route
+from slackwater.model.receipt import Share
 
 
 class Refusing:
@@ -48,3 +50,19 @@ def test_only_what_a_quota_refused_is_a_throttle_and_it_is_given_once(fault, cou
             caller.converse(route("eu-west-1"), Lane.ON_DEMAND, {}, read_timeout_s=1)
     assert caller.take() == ({"eu-west-1": counted} if counted else {})
     assert caller.take() == {}
+
+
+def test_a_run_is_measured_by_the_exact_sums_of_its_receipt(capsys, monkeypatch):
+    metrics = Metrics(namespace="Slackwater", service="stack")
+    monkeypatch.setattr(app, "metrics", metrics)
+    share = Share(jobs=5, cost_pico=55_000_000)
+    lanes = {"on_demand": share.as_json(), "flex": Share().as_json(), "batch": Share().as_json()}
+    listed = Share(cost_pico=60_500_000).as_json()["cost_usd"]
+    app.measure({"lanes": lanes, "failed": 1, "refused_lines": 2, "unknown_price_jobs": 0, "list_usd": listed})
+    metrics.flush_metrics()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["lane"], line.get("Jobs"), line.get("CostUsd")) for line in lines[:-1]] == [
+        ("on_demand", [5.0], None),
+        ("on_demand", None, [0.000055]),
+    ]
+    assert (lines[-1]["ListUsd"], lines[-1]["RecordsFailed"], lines[-1]["LinesRefused"]) == ([0.0000605], [1.0], [2.0])
