@@ -65,7 +65,7 @@ def main() -> None:
             "min": round(min(values), 1),
             "max": round(max(values), 1),
         }
-    print(f"median of {given.repeat}, in brackets the fastest and the slowest; wanted: less than {WANTED_S:.0f} s in all")
+    print(f"median of {given.repeat}, in brackets the fastest and the slowest; wanted: under {WANTED_S:.0f} s in all")
     for name, what in (
         ("setup_s", "make setup"),
         ("demo_s", "make demo, the first"),
