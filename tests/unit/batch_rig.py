@@ -25,6 +25,8 @@ from slackwater.policy.capability import load_capability
 from slackwater.policy.classify import classify_batch
 from slackwater.policy.forecast import PRIOR, guard_at
 from slackwater.policy.prices import load_price_book
+from slackwater.usecases.cancel import AskCancel, CancelRun
+from slackwater.usecases.cancelled import CancelledRuns
 from slackwater.usecases.collect import Collect
 from slackwater.usecases.fail_jobs import FailJobs
 from slackwater.usecases.fail_units import FailUnits
@@ -269,6 +271,26 @@ class BatchWorld:
         self.outcomes: list[Worked] = []
 
     def _work(self) -> Work:
+        self.cancelled = CancelledRuns(self.runs, self.clock)
+        self.fail_units = FailUnits(
+            runs=self.runs,
+            shards=self.shards,
+            files=self.files,
+            parts=self.parts,
+            documents=self.home,
+            settle=self.settle,
+            clock=self.clock,
+        )
+        self.cancel_run = CancelRun(
+            runs=self.runs,
+            shards=self.shards,
+            fail_units=self.fail_units,
+            closing=self.closing,
+            pools=self.pools,
+            results=self.results,
+            look=self.settle.look,
+            clock=self.clock,
+        )
         shards, files, bedrock = (Fragile(port, self.fuse) for port in (self.shards, self.files, self.bedrock))
         keeper = PoolKeeper(
             pools=self.pools, jobs=self.jobs, documents=self.home, onward=_Onward(self), clock=self.clock
@@ -276,7 +298,14 @@ class BatchWorld:
         stage = Stage(shards=shards, files=files, clock=self.clock)
         return Work(
             announce=lambda run_id, status, error: self.announced.append((run_id, status, error)),
-            submit=Submit(shards=shards, files=files, jobs=bedrock, clock=self.clock, stack_arn=STACK),
+            submit=Submit(
+                shards=shards,
+                files=files,
+                jobs=bedrock,
+                clock=self.clock,
+                stack_arn=STACK,
+                cancelled=self.cancelled,
+            ),
             adopt=Adopt(shards=shards, jobs=bedrock, clock=self.clock),
             stop=Stop(shards=shards, jobs=bedrock, clock=self.clock),
             collect=Collect(
@@ -291,6 +320,7 @@ class BatchWorld:
                 forecast=PRIOR,
                 clock=self.clock,
                 drain_jobs_per_s=DRAIN,
+                cancelled=self.cancelled,
             ),
             stage_pool=StagePool(
                 pools=self.pools,
@@ -304,15 +334,8 @@ class BatchWorld:
             ),
             keeper=keeper,
             closing=self.closing,
-            fail_units=FailUnits(
-                runs=self.runs,
-                shards=self.shards,
-                files=self.files,
-                parts=self.parts,
-                documents=self.home,
-                settle=self.settle,
-                clock=self.clock,
-            ),
+            fail_units=self.fail_units,
+            cancel=self.cancel_run,
             fail_jobs=FailJobs(jobs=self.jobs, results=self.results, clock=self.clock),
             shards=self.shards,
             runs=self.runs,
@@ -381,6 +404,10 @@ class BatchWorld:
         arn = self.bedrock.create(region=shard.region, name=name)
         self.shards.change(shard, state=ShardState.OPEN, arn=arn, job_name=name, submitted_at=self.clock.now())
         return shard.id, self.bedrock.jobs[arn]
+
+    def cancels(self, run: str) -> bool:
+        """What the command does."""
+        return AskCancel(runs=self.runs, work=self.sent)(run)
 
     def collects(self, shard_id: str, **ended: Any) -> dict[str, Any]:
         """The message that the tick sends when the shard's job has ended."""

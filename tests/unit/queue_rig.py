@@ -11,6 +11,7 @@ from slackwater.adapters.ledger.jobs import Jobs
 from slackwater.adapters.ledger.pools import Pools
 from slackwater.adapters.ledger.queue_runs import QueueRuns
 from slackwater.adapters.ledger.runs import Runs
+from slackwater.adapters.ledger.shards import ShardLedger
 from slackwater.adapters.ledger.table import Table
 from slackwater.adapters.ledger.workers import LEASE_S, Workers
 from slackwater.model import names
@@ -21,6 +22,8 @@ from slackwater.policy.capability import load_capability
 from slackwater.policy.forecast import PRIOR, latest_start
 from slackwater.policy.prices import load_price_book
 from slackwater.usecases.asked import Reader
+from slackwater.usecases.cancel import CancelRun
+from slackwater.usecases.cancelled import CancelledRuns
 from slackwater.usecases.claims import Claims
 from slackwater.usecases.engine import Engine
 from slackwater.usecases.lanes import InForce, QueueLanes
@@ -93,6 +96,17 @@ class QueueWorld:
             clock=clock,
             ask_tick=self.asked_to_close.append,
         )
+        self.cancelled = CancelledRuns(self.runs, clock)
+        self.cancel_run = CancelRun(
+            runs=self.runs,
+            shards=ShardLedger(table, clock),
+            fail_units=lambda run_id, code, only=None: 0,
+            closing=self.closing,
+            pools=self.pools,
+            results=self.results,
+            look=settle.look,
+            clock=clock,
+        )
         rng = random.Random(1)
         self.onward = Onward(queue=self.queue, documents=bucket, jobs=self.jobs, clock=clock, rng=rng)
         self.keeper = PoolKeeper(pools=self.pools, jobs=self.jobs, documents=bucket, onward=self.onward, clock=clock)
@@ -129,12 +143,21 @@ class QueueWorld:
                 room=Room(full, 10**9),
                 latest_start=lambda deadline: latest_start(deadline, PRIOR, 50.0),
             ),
-            engine=Engine(caller=self.model, health=self.health, prices=PRICES, clock=clock, rng=rng, concurrency=4),
+            engine=Engine(
+                caller=self.model,
+                health=self.health,
+                prices=PRICES,
+                clock=clock,
+                rng=rng,
+                concurrency=4,
+                cancelled=self.cancelled,
+            ),
             onward=self.onward,
             workers=self.workers,
             repeats=self.jobs,
             in_force=in_force,
             clock=clock,
+            cancelled=self.cancelled,
         )
 
     def work(self, *messages: Inbound, worker: str = "a", heart: Heart | None = None) -> Outcome:

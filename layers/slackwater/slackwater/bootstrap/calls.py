@@ -6,6 +6,7 @@ from slackwater.adapters.bedrock_runtime import BedrockRuntime
 from slackwater.adapters.ledger.health import RouteHealth
 from slackwater.adapters.throttles import CountingThrottles
 from slackwater.bootstrap.profiled import ProfiledKit
+from slackwater.usecases.cancelled import CancelledRuns
 from slackwater.usecases.engine import Engine
 from slackwater.usecases.routing import Routing
 
@@ -22,6 +23,10 @@ class CallsKit(ProfiledKit):
         return CountingThrottles(BedrockRuntime(self._session, connections=self.settings.concurrency))
 
     @cached_property
+    def cancelled(self) -> CancelledRuns:
+        return CancelledRuns(self.runs, self.clock)
+
+    @cached_property
     def engine(self) -> Engine:
         return Engine(
             caller=self.throttles,
@@ -30,4 +35,5 @@ class CallsKit(ProfiledKit):
             clock=self.clock,
             rng=self.rng,
             concurrency=self.settings.concurrency,
+            cancelled=self.cancelled,
         )

@@ -80,5 +80,6 @@ def build(settings: Settings) -> JobRouting:
         repeats=kit.jobs,
         in_force=in_force,
         clock=kit.clock,
+        cancelled=kit.cancelled,
     )
     return JobRouting(router, kit.queue(settings.job_queue_url), kit.workers, kit.clock, kit.throttles)

@@ -9,6 +9,8 @@ from slackwater.bootstrap.shards import ShardsKit
 from slackwater.policy.forecast import PRIOR
 from slackwater.settings import Settings
 from slackwater.usecases.announce import Announce
+from slackwater.usecases.cancel import CancelRun
+from slackwater.usecases.cancelled import CancelledRuns
 from slackwater.usecases.collect import Collect
 from slackwater.usecases.fail_jobs import FailJobs
 from slackwater.usecases.fail_units import FailUnits
@@ -32,9 +34,21 @@ class Working:
 def build(settings: Settings) -> Working:
     kit = WorkKit(settings)
     jobs, shards, files, clock = kit.batch_jobs, kit.shards, kit.shard_files, kit.clock
+    cancelled = CancelledRuns(kit.runs, clock)
+    fail_units = FailUnits(
+        runs=kit.runs,
+        shards=shards,
+        files=files,
+        parts=kit.parts,
+        documents=kit.store,
+        settle=kit.settle,
+        clock=clock,
+    )
     work = Work(
         announce=Announce(runs=kit.runs, documents=kit.store, events=kit.events, clock=clock),
-        submit=Submit(shards=shards, files=files, jobs=jobs, clock=clock, stack_arn=settings.stack_arn),
+        submit=Submit(
+            shards=shards, files=files, jobs=jobs, clock=clock, stack_arn=settings.stack_arn, cancelled=cancelled
+        ),
         adopt=Adopt(shards=shards, jobs=jobs, clock=clock),
         stop=Stop(shards=shards, jobs=jobs, clock=clock),
         collect=Collect(
@@ -50,6 +64,7 @@ def build(settings: Settings) -> Working:
             clock=clock,
             drain_jobs_per_s=settings.drain_jobs_per_s,
             batch_possible=settings.batch_enabled,
+            cancelled=cancelled,
         ),
         stage_pool=StagePool(
             pools=kit.pools,
@@ -63,13 +78,15 @@ def build(settings: Settings) -> Working:
         ),
         keeper=kit.pool_keeper,
         closing=kit.closing,
-        fail_units=FailUnits(
+        fail_units=fail_units,
+        cancel=CancelRun(
             runs=kit.runs,
             shards=shards,
-            files=files,
-            parts=kit.parts,
-            documents=kit.store,
-            settle=kit.settle,
+            fail_units=fail_units,
+            closing=kit.closing,
+            pools=kit.pools,
+            results=kit.results,
+            look=kit.settle.look,
             clock=clock,
         ),
         fail_jobs=FailJobs(jobs=kit.jobs, results=kit.results, clock=clock),

@@ -1,5 +1,6 @@
 """Runs and their units, as the ledger keeps them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -19,6 +20,11 @@ class RunState(StrEnum):
 
 
 ENDED = frozenset({RunState.SETTLED, RunState.FAILED, RunState.CANCELLED})
+
+
+def is_cancelled(meta: Mapping[str, Any] | None) -> bool:
+    """Whether a run's item bears the mark: nothing new is begun for it. Its state follows when it ends."""
+    return meta is not None and bool(meta.get("cancelled_at"))
 
 
 @dataclass(frozen=True, slots=True)

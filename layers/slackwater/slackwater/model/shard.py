@@ -3,9 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from slackwater.model import names
 from slackwater.model.job import Lane, Route
+
+FIRST_GENERATION: Final = 1
+"""Of the first shard that holds a job; a rescue by batch is the next."""
 
 
 class ShardState(StrEnum):

@@ -15,7 +15,7 @@ from slackwater.model.dialects.openai_output import output_line
 from slackwater.model.errors import Missing
 from slackwater.model.job import Job
 from slackwater.model.receipt import Tally, receipt
-from slackwater.model.run import RunKind
+from slackwater.model.run import RunKind, is_cancelled
 from slackwater.usecases.ports import ByteSink, Documents
 
 AHEAD: Final = 4  # blocks that are fetched while one is written
@@ -195,7 +195,7 @@ class Aggregate:
         document = receipt(
             tally,
             run_id=run_id,
-            status="failed" if reason else "settled",
+            status="failed" if reason else "cancelled" if is_cancelled(meta) else "settled",
             reason=reason,
             repeats=meta["repeats"],
             price_version=self._price_version,

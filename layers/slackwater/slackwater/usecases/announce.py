@@ -1,7 +1,8 @@
 """The last word of a run: its state in the ledger and an event for whoever waits."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, Final, Protocol
 
 from slackwater.model import names
 from slackwater.model.clock import Clock, iso
@@ -15,6 +16,11 @@ class RunsPort(Protocol):
     def finish(self, run_id: str, state: RunState, **attributes: Any) -> None: ...
 
 
+_EVENTS: Final[Mapping[str, str]] = MappingProxyType(
+    {RunState.SETTLED: "Run Completed", RunState.FAILED: "Run Failed", RunState.CANCELLED: "Run Cancelled"}
+)
+
+
 class Announce:
     """Writes the end of a run; saying it again changes nothing and only repeats the event."""
 
@@ -26,7 +32,7 @@ class Announce:
 
     def __call__(self, run_id: str, status: str, error: str | None = None) -> None:
         """`error` says that the workflow failed. Then there may be no receipt, nor even a run in the ledger."""
-        state = RunState.SETTLED if status == "settled" and error is None else RunState.FAILED
+        state = RunState.FAILED if error is not None or status not in _EVENTS else RunState(status)
         receipt = self._receipt(run_id)
         reason = receipt.get("reason") or error
         finished_at = receipt.get("finished_at") or iso(self._clock.now())
@@ -35,9 +41,7 @@ class Announce:
         except LookupError:
             if error is None:
                 raise
-        self._events.announce(
-            "Run Completed" if state is RunState.SETTLED else "Run Failed", self._detail(run_id, receipt, reason)
-        )
+        self._events.announce(_EVENTS[state], self._detail(run_id, receipt, reason))
 
     def _receipt(self, run_id: str) -> Mapping[str, Any]:
         try:

@@ -2,7 +2,7 @@
 
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from tempfile import SpooledTemporaryFile
@@ -17,6 +17,7 @@ from slackwater.model.shard import Shard
 from slackwater.model.usage import Usage, UsageError
 from slackwater.policy.prices import PriceBook, list_pico
 from slackwater.policy.rescue import RowVerdict, row_verdict
+from slackwater.usecases.cancelled import CANCELLED, MESSAGE, never
 
 IN_MEMORY_BYTES: Final = 16 * 1024 * 1024
 _CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -204,8 +205,9 @@ class Join:
         self._answered[ordinal] = 1
         self.counts.succeeded += 1
 
-    def finish(self, now: datetime) -> "Missing":
-        """Fails what no retry will help and what is past its deadline; the rest is still to be answered."""
+    def finish(self, now: datetime, cancelled: Callable[[str], bool] = never) -> "Missing":
+        """Fails what no retry will help, what is past its deadline and what belongs to a cancelled run; the rest is
+        still to be answered."""
         self.counts.seen = self.counts.succeeded + len(self._errors)
         missing = Missing()
         for ordinal, member in enumerate(self._members):
@@ -215,6 +217,8 @@ class Join:
             verdict = RowVerdict.RETRY if code is None else row_verdict(code)
             if verdict is RowVerdict.FINAL:
                 self._fail(member, f"batch_{code}", "the model refused this request in a batch job", self._finished_at)
+            elif cancelled(member.group[0]):
+                self._fail(member, CANCELLED, MESSAGE, now)
             elif now >= member.deadline:
                 self._fail(member, "deadline_missed", "no answer came before the deadline", now)
             else:

@@ -5,7 +5,7 @@ put beside the output, once. Then everything that follows is done from that verd
 after a crash between any two steps, comes to the same end even if more output has turned up meanwhile.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -24,6 +24,7 @@ from slackwater.policy.prices import PriceBook
 from slackwater.policy.rescue import lost_records, plan_rescue
 from slackwater.policy.step import CHECK_S
 from slackwater.usecases.batch_output import Group, Join, Member, Rows, members_of
+from slackwater.usecases.cancelled import never
 from slackwater.usecases.leased import Alive, LeasesPort, leased
 from slackwater.usecases.place import packs_of
 from slackwater.usecases.stage import Stage, StageRecord
@@ -107,6 +108,7 @@ class Collect:
         clock: Clock,
         drain_jobs_per_s: float,
         batch_possible: bool = True,
+        cancelled: Callable[[str], bool] = never,
     ) -> None:
         self._shards = shards
         self._files = files
@@ -120,6 +122,7 @@ class Collect:
         self._clock = clock
         self._drain_jobs_per_s = drain_jobs_per_s
         self._batch_possible = batch_possible
+        self._cancelled = cancelled
 
     def __call__(self, shard_id: str, attempt: int, ended: Ended, *, worker: str, alive: Alive) -> str:
         """Raises Lost when another worker has taken over, NotYet while the run does not know of the shard."""
@@ -174,7 +177,7 @@ class Collect:
             for key in outputs:
                 for line in self._files.output_lines(shard, key):
                     join.take(line)
-            missing = join.finish(now)
+            missing = join.finish(now, self._cancelled)
             for (run, block), lines in rows.parts():
                 self._store(run, block, shard, lines)
         lost = lost_records(

@@ -2,7 +2,7 @@
 
 import random
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -16,6 +16,7 @@ from slackwater.model.money import pico_from_usd_float
 from slackwater.policy.classify import Fault
 from slackwater.policy.prices import PriceBook, cost_pico, list_pico
 from slackwater.policy.tokens import max_output_tokens
+from slackwater.usecases.cancelled import cancelled_row, never
 from slackwater.usecases.ports import Answer, Health, OnDemand
 
 MAX_OPEN: Final = 64  # started and not yet stored: what one killed worker can make us pay twice
@@ -109,13 +110,16 @@ class Engine:
         clock: Clock,
         rng: random.Random,
         concurrency: int,
+        cancelled: Callable[[str], bool] = never,
     ) -> None:
+        """`cancelled`: whether the calls of a run must not be made any more (usecases.cancel)."""
         self._caller = caller
         self._health = health
         self._prices = prices
         self._clock = clock
         self._rng = rng
         self._concurrency = min(concurrency, MAX_OPEN)
+        self._cancelled = cancelled
 
     def run(self, calls: Sequence[Call], sink: Sink, *, stop_at_wall_s: float) -> list[Unfinished]:
         """Ends every call as a stored row or an Unfinished; starts none that may not end before `stop_at_wall_s`."""
@@ -150,6 +154,8 @@ class Engine:
     def _early(self, call: Call, stop_at_wall_s: float) -> dict[str, Any] | Unfinished | None:
         """What can be said of a call without making it; None if it should be made."""
         now = self._clock.now()
+        if self._cancelled(call.job.run_id):
+            return cancelled_row(call.job, now)
         if now >= call.job.deadline:
             return self._deadline_missed(call, 0)
         resting = self._health.resting([route.name for route in call.routes])
@@ -209,6 +215,8 @@ class Engine:
         """What one route makes of a call, a lost reply repeated; None if another route should be tried."""
         call = tries.call
         while True:
+            if tries.attempts and self._cancelled(call.job.run_id):
+                return cancelled_row(call.job, self._clock.now(), tries.attempts, route)
             if self._clock.now() >= call.job.deadline:
                 return self._deadline_missed(call, tries.attempts, route)
             if self._clock.wall_s() + _read_timeout_s(call.job) > stop_at_wall_s:

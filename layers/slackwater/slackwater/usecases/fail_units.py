@@ -9,11 +9,14 @@ from slackwater.model import bits, names, result
 from slackwater.model.clock import Clock
 from slackwater.model.run import ENDED
 from slackwater.model.shard import Shard, ShardState
+from slackwater.usecases import cancelled
 from slackwater.usecases.batch_output import Member, members_of
+from slackwater.usecases.cancelled import CANCELLED
 from slackwater.usecases.ports import Documents
 from slackwater.usecases.routing import job_of_row
 
 MESSAGES: Final = {
+    CANCELLED: cancelled.MESSAGE,
     "deadline_missed": "no answer came before the deadline",
     "undeliverable": "its message lies in a dead-letter queue: see the alarm's first step, then run the file again",
 }

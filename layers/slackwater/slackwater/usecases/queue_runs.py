@@ -169,7 +169,7 @@ class Closing:
             return 0
         overdue: list[Entry] = []
         open_until: list[datetime] = []
-        for entry in self._open_jobs(run_id):
+        for entry in self.open_jobs(run_id):
             if later(entry.deadline, LOST_AFTER_S) <= now:
                 overdue.append(entry)
             else:
@@ -182,7 +182,8 @@ class Closing:
             self._runs.look_again(run_id, later(min(open_until), LOST_AFTER_S), deadline=max(open_until))
         return len(overdue)
 
-    def _open_jobs(self, run_id: str) -> Iterator[Entry]:
+    def open_jobs(self, run_id: str) -> Iterator[Entry]:
+        """The jobs of a run that have not ended."""
         claimed = self._runs.claimed(run_id)
         while some := list(islice(claimed, READ_AT_ONCE)):
             entries = self._jobs.get_many(job for _, _, job, _ in some)

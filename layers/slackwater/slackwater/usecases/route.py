@@ -1,7 +1,7 @@
 """The job queue's messages, a batch at a time: claimed, refused, pooled or called, answered, and what found no room
 sent on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -13,6 +13,7 @@ from slackwater.model.job import Lane
 from slackwater.model.message import CloseRun, NotAnObject
 from slackwater.model.profile import Profile
 from slackwater.usecases.asked import Reader
+from slackwater.usecases.cancelled import cancelled_row, never
 from slackwater.usecases.claims import Claims, Conflict, Drop, Later, Mine, Verdict, source_of
 from slackwater.usecases.engine import Call, Engine, Unfinished
 from slackwater.usecases.lanes import InForce
@@ -83,6 +84,7 @@ class Router:
         repeats: RepeatsPort,
         in_force: InForce,
         clock: Clock,
+        cancelled: Callable[[str], bool] = never,
     ) -> None:
         self._read = read
         self._claims = claims
@@ -97,6 +99,7 @@ class Router:
         self._repeats = repeats
         self._in_force = in_force
         self._clock = clock
+        self._cancelled = cancelled
 
     def __call__(self, messages: Sequence[Inbound], *, worker: str, stop_at_wall_s: float, heart: Heart) -> Outcome:
         """Runs the batch once. Raises Lost if this worker was given up, and what the adapters raise: then every
@@ -164,7 +167,8 @@ class Router:
     # ------------------------------------------------------------------ what needs no call
 
     def _settle_known(self, mine: Sequence[Mine], worker: str, outcome: Outcome) -> list[Mine]:
-        """Refusals get their rows; answers of dead workers are entered; the others are left to be called."""
+        """Refusals and jobs of cancelled runs get their rows; answers of dead workers are entered; the others are
+        left to be called."""
         by_job = {m.entry.job: m.asked.message_id for m in mine}
         rows, left = [], []
         for m in mine:
@@ -186,6 +190,9 @@ class Router:
                         ),
                     )
                 )
+            elif self._cancelled(m.entry.run_id):
+                outcome.add("cancelled")
+                rows.append(Row(m.entry, cancelled_row(m.entry.as_job(m.asked), self._clock.now())))
             else:
                 left.append(m)
         if rows:

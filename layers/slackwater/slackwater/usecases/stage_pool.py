@@ -2,21 +2,20 @@
 
 from collections.abc import Container, Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from slackwater.model.claim import Pool
 from slackwater.model.errors import BadInput, ConfigurationError
 from slackwater.model.job import Lane, Route
 from slackwater.model.profile import Profile, Profiles
-from slackwater.model.shard import OwnerKind
+from slackwater.model.shard import FIRST_GENERATION, OwnerKind
 from slackwater.policy.capability import Capability
 from slackwater.policy.forecast import guard_at
+from slackwater.policy.pooling import MIN_JOBS
 from slackwater.policy.prices import PriceBook
 from slackwater.policy.routes import batch_routes, batch_shares, resolve_routes, typical_price
 from slackwater.policy.weights import order
 from slackwater.usecases.stage import Stage, StageRecord
-
-FIRST_GENERATION: Final = 1
 
 
 class PoolsPort(Protocol):
@@ -26,6 +25,7 @@ class PoolsPort(Protocol):
 class KeeperPort(Protocol):
     """usecases.pools.PoolKeeper."""
 
+    def close_pool(self, pool: str) -> bool: ...
     def stage_pool(self, pool: str) -> Iterator[StageRecord]: ...
     def deadline(self, pool: str) -> datetime: ...
     def staged(self, pool: str) -> None: ...
@@ -66,12 +66,15 @@ class StagePool:
         pool = self._pools.get(pool_id)
         if pool is None or pool.state not in ("open", "closed"):
             return "stale"
+        self._keeper.close_pool(pool_id)
+        pool = self._pools.get(pool_id) or pool  # from here on nobody joins or leaves
         version, profile, routes = self._ways(pool)
         records = self._keeper.stage_pool(pool_id)
-        if profile is None or not routes:  # taken away while they waited
+        if profile is None or not routes or pool.count < MIN_JOBS:  # gone while they waited, or too few have stayed
             sent = self._keeper.rescue_jobs(pool_id, [{"job": record.job} for record in records])
             self._keeper.staged(pool_id)
-            return f"no batch region is left: {sent} jobs are called"
+            why = "too few jobs have stayed" if pool.count < MIN_JOBS else "no batch region is left"
+            return f"{why}: {sent} jobs are called"
         price = typical_price(self._prices, Lane.BATCH)
         shares = batch_shares(profile.mode, routes, price)
         route = order(profile.mode, shares, pool.generation - 1, price=price)[0]

@@ -5,7 +5,7 @@ leaves its region only when it is certain that no job of its name is there.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -13,9 +13,10 @@ from slackwater.model import ids
 from slackwater.model.batch_job import BatchCallFailed, BatchJob
 from slackwater.model.clock import Clock, later
 from slackwater.model.job import Route
-from slackwater.model.shard import Shard, ShardState
+from slackwater.model.shard import OwnerKind, Shard, ShardState
 from slackwater.policy.classify import BatchFault
 from slackwater.policy.step import ABSENT_S, CHECK_S, INTENT_S
+from slackwater.usecases.cancelled import never
 from slackwater.usecases.leased import Alive, LeasesPort, leased
 
 CALL_S: Final = 10  # connecting takes at most so long: the last moment at which a create may still begin lies before
@@ -47,12 +48,22 @@ class JobsPort(Protocol):
 class Submit:
     """Sends a shard's create. Gives a word on what happened, for the log."""
 
-    def __init__(self, *, shards: ShardsPort, files: FilesPort, jobs: JobsPort, clock: Clock, stack_arn: str) -> None:
+    def __init__(
+        self,
+        *,
+        shards: ShardsPort,
+        files: FilesPort,
+        jobs: JobsPort,
+        clock: Clock,
+        stack_arn: str,
+        cancelled: Callable[[str], bool] = never,
+    ) -> None:
         self._shards = shards
         self._files = files
         self._jobs = jobs
         self._clock = clock
         self._stack_arn = stack_arn
+        self._cancelled = cancelled
 
     def __call__(self, shard_id: str, attempt: int, *, worker: str, alive: Alive, may_move: bool = True) -> str:
         """Raises Lost when another worker has taken the shard over meanwhile."""
@@ -61,8 +72,8 @@ class Submit:
                 return "busy"
             if shard.attempt != attempt:
                 return "stale"
-            if self._clock.now() >= shard.guard_at:
-                return "too late"  # the tick rescues it
+            if self._clock.now() >= shard.guard_at or self._is_cancelled(shard):
+                return "too late"  # the tick rescues or settles it
             match shard.state:
                 case ShardState.STAGED:
                     return self._create(self._intend(shard))
@@ -70,6 +81,11 @@ class Submit:
                     return self._again(shard, may_move)
                 case _:
                     return "stale"
+
+    def _is_cancelled(self, shard: Shard) -> bool:
+        """Whether no job should be made for it. One that may exist is looked for all the same."""
+        owned = shard.owner_kind is OwnerKind.RUN and shard.state is ShardState.STAGED
+        return owned and self._cancelled(shard.owner)
 
     def _intend(self, shard: Shard) -> Shard:
         now = self._clock.now()

@@ -15,7 +15,7 @@ from slackwater.model import ids
 from slackwater.model.batch_job import BatchCallFailed, BatchJob
 from slackwater.model.claim import Pool, QueueRun
 from slackwater.model.clock import Clock, iso, later, parse_iso
-from slackwater.model.run import ENDED, RunKind, RunState
+from slackwater.model.run import ENDED, RunKind, RunState, is_cancelled
 from slackwater.model.shard import OwnerKind, Shard, ShardState
 from slackwater.policy.closing import RunArrivals, closing
 from slackwater.policy.forecast import Forecast
@@ -267,16 +267,17 @@ class Tick:
         if meta is None or meta["state"] in ENDED:
             self._items.look_again(item, None)
             return 0
-        queue = meta["kind"] == RunKind.QUEUE.value
-        if queue and meta["state"] == RunState.OPEN.value:
+        takes_jobs = meta["kind"] == RunKind.QUEUE.value and meta["state"] == RunState.OPEN.value
+        if takes_jobs and not is_cancelled(meta):
             return self._open_run(item, now)
         self._settle.answer(meta)  # the last settler may have died just before it
-        overdue = now >= later(parse_iso(meta["deadline_at"]), LOST_AFTER_S)
-        sent = 0
-        if overdue and meta["unsettled"] > 0:
-            sent = self._send([{"do": "fail_units", "run": item.id, "code": "deadline_missed"}])
+        bodies: list[dict[str, Any]] = []
+        if is_cancelled(meta) and (takes_jobs or meta["unsettled"] > 0):
+            bodies.append({"do": "cancel_run", "run": item.id})  # one pass does what can be done then
+        if meta["unsettled"] > 0 and now >= later(parse_iso(meta["deadline_at"]), LOST_AFTER_S):
+            bodies.append({"do": "fail_units", "run": item.id, "code": "deadline_missed"})
         self._items.look_again(item, later(now, CHECK_S))
-        return sent
+        return self._send(bodies)
 
     def _open_run(self, item: Any, now: datetime) -> int:
         run = self._queue_runs.get(item.id)

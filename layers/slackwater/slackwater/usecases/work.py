@@ -66,6 +66,7 @@ class Work:
         fail_units: FailUnits,
         announce: Callable[[str, str, str], None],
         fail_jobs: Callable[[Iterable[Mapping[str, Any]]], int],
+        cancel: Callable[[str], str],
         shards: ShardsPort,
         runs: RunsPort,
         clock: Clock,
@@ -81,6 +82,7 @@ class Work:
         self._fail_units = fail_units
         self._announce = announce
         self._fail_jobs = fail_jobs
+        self._cancel = cancel
         self._shards = shards
         self._runs = runs
         self._clock = clock
@@ -108,17 +110,20 @@ class Work:
         with alive(lambda: None):
             match do:
                 case "stage_pool":
-                    return self._stage_pool(message["pool"])
+                    outcome = self._stage_pool(message["pool"])
                 case "release_pool":
-                    return f"{self._keeper.release_pool(message['pool'])} jobs are called"
+                    outcome = f"{self._keeper.release_pool(message['pool'])} jobs are called"
                 case "close_run":
-                    return self._close_run(message)
+                    outcome = self._close_run(message)
+                case "cancel_run":
+                    outcome = self._cancel(message["run"])
                 case "fail_units":
-                    return self._fail(message)
+                    outcome = self._fail(message)
                 case "fail_jobs":
-                    return f"{self._fail_jobs(message['jobs'])} jobs failed"
+                    outcome = f"{self._fail_jobs(message['jobs'])} jobs failed"
                 case _:
                     raise ValueError(f"{do!r} is no verb of the work queue")
+        return outcome
 
     def _of_shard(self, do: str, message: Mapping[str, Any], worker: str, alive: Alive) -> str:
         shard, attempt = message["shard"], message["attempt"]

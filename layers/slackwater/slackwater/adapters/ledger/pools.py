@@ -111,8 +111,10 @@ class Pools:
         return frozenset()
 
     def members(self, pool: str) -> Iterator[Pooled]:
-        """Every job that has joined, in order of their ids."""
+        """Every job that has joined and not left, in order of their ids."""
         for item in self._table.query(f"POOL#{pool}", prefix="JOB#"):
+            if item.get("left"):
+                continue
             yield Pooled(
                 job=item["job"],
                 run_id=item["run"],
@@ -125,6 +127,47 @@ class Pools:
                 first_sent_at=parse_iso(item["first_sent_at"]),
                 hop=item["hop"],
             )
+
+    def leave(self, pool: str, jobs: Sequence[str]) -> frozenset[str]:
+        """Jobs that leave while the pool is open: from there on no batch job can hold them. Gives those that are out
+        (now or before); nobody leaves a pool that is closed, since its shard is named by its jobs."""
+        out: set[str] = set()
+        for start in range(0, len(jobs), JOINS_A_TRANSACTION):
+            out |= self._leave(pool, jobs[start : start + JOINS_A_TRANSACTION])
+        return frozenset(out)
+
+    def _leave(self, pool: str, jobs: Sequence[str]) -> set[str]:
+        items = {item["job"]: item for item in self._table.get_many([_member_key(pool, job) for job in jobs])}
+        out = {job for job, item in items.items() if item.get("left")}
+        staying = [item for job, item in items.items() if job not in out]
+        if not staying:
+            return out
+        size = sum(item["bytes"] for item in staying)
+        try:
+            transact(
+                self._table,
+                [
+                    Write(
+                        _meta(pool),
+                        add={"count": -len(staying), "bytes": -size},
+                        condition="#state = :open",
+                        values={"open": "open"},
+                    ),
+                    *(
+                        Write(
+                            _member_key(pool, item["job"]),
+                            set_={"left": True},
+                            condition="attribute_exists(pk) AND attribute_not_exists(#left)",
+                        )
+                        for item in staying
+                    ),
+                ],
+            )
+        except TransactionFailed as exc:
+            if "ConditionalCheckFailed" not in exc.reasons:
+                raise
+            return out  # closed, or another pass was quicker: the next one sees
+        return out | {item["job"] for item in staying}
 
     def shift(self, pool: str, old: str, new: str, *, next_check_at: datetime) -> bool:
         """From one state to the next; True also if it is there already."""
@@ -150,7 +193,7 @@ class Pools:
 
     def _member(self, pool: str, pooled: Pooled) -> Write:
         return Write(
-            (f"POOL#{pool}", f"JOB#{pooled.job}"),
+            _member_key(pool, pooled.job),
             put={
                 "v": 1,
                 "ttl": self._ttl(),
@@ -215,6 +258,10 @@ def pool_id(key: str, generation: int) -> str:
 
 def _meta(pool: str) -> Key:
     return f"POOL#{pool}", "META"
+
+
+def _member_key(pool: str, job: str) -> Key:
+    return f"POOL#{pool}", f"JOB#{job}"
 
 
 def _key(key: str) -> Key:

@@ -16,7 +16,7 @@ from slackwater.adapters.ledger.table import (
 from slackwater.model import bits
 from slackwater.model.clock import Clock, iso, later
 from slackwater.model.errors import Lost, NotYet
-from slackwater.model.run import RunState, Unit
+from slackwater.model.run import ENDED, RunState, Unit
 
 UNITS_A_TRANSACTION: Final = MAX_TRANSACTION - 1
 _KNOWN: Final = "attribute_exists(pk)"
@@ -77,6 +77,24 @@ class Runs:
             return self._table.write(write, returns="ALL_NEW")
         except ConditionFailed:
             raise LookupError(f"no run {write.key[0].removeprefix('RUN#')}") from None
+
+    def cancel(self, run_id: str) -> Item | None:
+        """Marks the run, so that nothing new is begun for it, and lets the tick look at once; the first mark stands.
+        None for a run that is unknown or has ended."""
+        now = iso(self._clock.now())
+        try:
+            return self._table.write(
+                Write(
+                    _meta(run_id),
+                    set_={"next_check_at": now},
+                    set_once={"cancelled_at": now},
+                    condition="attribute_exists(pk) AND NOT #state IN (:settled, :failed, :cancelled)",
+                    values={state.value: state.value for state in sorted(ENDED)},
+                ),
+                returns="ALL_NEW",
+            )
+        except ConditionFailed:
+            return None
 
     def add_repeats(self, run_id: str, number: int) -> None:
         """Counts calls whose reply was lost and that are made again."""

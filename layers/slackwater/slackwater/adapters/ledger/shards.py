@@ -174,6 +174,22 @@ class ShardLedger:
             return False
         return True
 
+    def cut_short(self, shard_id: str, at: datetime) -> bool:
+        """Its guard is `at` now, unless it was earlier: the tick stops what runs and settles what does not. False for
+        a shard that has settled, or was cut short before."""
+        try:
+            self._table.write(
+                Write(
+                    _key(shard_id),
+                    set_={"guard_at": iso(at), "next_check_at": iso(at)},
+                    condition="attribute_exists(#pk) AND #state <> :settled AND #guard_at > :at",
+                    values={"settled": ShardState.SETTLED.value, "at": iso(at)},
+                )
+            )
+        except ConditionFailed:
+            return False
+        return True
+
     def remember(self, shard: Shard, *, status: str, ended_at: datetime, counts: Mapping[str, int]) -> None:
         """One HIST item per ended job: what a forecast can learn from. Writing it again changes nothing."""
         item: Item = {
