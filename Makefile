@@ -5,6 +5,7 @@
 PYTHON =
 VENV = .venv
 TOOLS = .venv-tools
+AUDIT = .venv-audit
 ARCH = arm64
 PYTEST_ARGS = --numprocesses 2 --dist loadfile
 FUNCTION = RouteFunction
@@ -27,12 +28,22 @@ demo: setup ## the whole product on this machine, from files to receipts
 test: setup-test ## unit, integration (embedded cloud) and infrastructure tests
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
-lint: $(TOOLS)/.setup setup-test ## ruff, mypy, import-linter, sam validate, cfn-lint
+test-iam: setup-test ## the functions' roles: enough for what the product does, and no more (embedded cloud, IAM enforced)
+	SLACKWATER_TEST_IAM=1 $(VENV)/bin/python -m pytest tests/iam $(PYTEST_ARGS)
+
+lint: $(TOOLS)/.setup setup-test ## ruff, mypy, import-linter, sam validate, cfn-lint (the workflow too)
 	$(TOOLS)/bin/ruff check .
 	$(TOOLS)/bin/mypy --python-executable $(VENV)/bin/python layers/slackwater/slackwater cli/slackwater_cli local
 	PYTHONPATH=layers/slackwater:cli:. $(TOOLS)/bin/lint-imports
 	$(OFFLINE) $(SAM) validate --lint --template template.yaml
 	$(OFFLINE) $(SAM) validate --lint --template satellite.yaml
+	$(TOOLS)/bin/python tools/lint_workflow.py
+
+audit: $(AUDIT)/.setup ## checkov over both templates; what is skipped has its reason in .checkov.yaml or the template
+	$(AUDIT)/bin/checkov --config-file .checkov.yaml
+
+costs: setup-test ## docs/costs.md: what the stack costs, by counted requests and list prices
+	$(VENV)/bin/python bench/costs.py --write docs/costs.md
 
 build: $(TOOLS)/.setup ## what goes to AWS, in .aws-sam/build (ARCH=arm64 or x86_64)
 	ARCH=$(ARCH) PYTHON="$$PWD/$(TOOLS)/bin/python" $(OFFLINE) $(SAM) build --template template.yaml --parameter-overrides Architecture=$(ARCH)
@@ -45,7 +56,7 @@ invoke: build-local ## one function in AWS's own image, by Docker (FUNCTION=Rout
 	$(OFFLINE) $(SAM) local invoke $(FUNCTION) --event $(EVENT) --parameter-overrides Architecture=$$arch
 
 clean: ## everything that can be made again, the environments included
-	rm -rf $(VENV) $(TOOLS) .aws-sam .local .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache slackwater.egg-info slackwater-demo
+	rm -rf $(VENV) $(TOOLS) $(AUDIT) .aws-sam .local .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache slackwater.egg-info slackwater-demo
 	find . -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.setup: pyproject.toml
@@ -60,4 +71,8 @@ $(TOOLS)/.setup: tools/requirements.txt
 	@$(ENVIRONMENT) $(TOOLS) --requirement tools/requirements.txt
 	@touch $@
 
-.PHONY: help setup setup-test demo test lint build build-local invoke clean
+$(AUDIT)/.setup: tools/audit-requirements.txt
+	@$(ENVIRONMENT) $(AUDIT) --requirement tools/audit-requirements.txt
+	@touch $@
+
+.PHONY: help setup setup-test demo test test-iam lint audit costs build build-local invoke clean
