@@ -1,4 +1,4 @@
-"""The emulated AWS: `python -m local.aws` is ministack with three of its answers corrected, settings by environment.
+"""The emulated AWS: `python -m local.aws` is ministack with four of its answers corrected, settings by environment.
 
 1. S3's `Object Created` events name the version of the object in a versioned bucket, as S3's do
    (https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html); ministack leaves `version-id` out.
@@ -6,6 +6,8 @@
    that Bedrock sends. AWS refuses sources that begin with `aws.`, and so does ministack.
 3. A mapping's `MaximumConcurrency` that comes from a template's Number parameter is a number, as CloudFormation makes
    it; ministack keeps the parameter's text, cannot compare it, and polls no queue at all any more.
+4. `SimulatePrincipalPolicy` heeds the request's ContextEntries; ministack evaluates without, so that a statement with a
+   condition never allows anything.
 
 With IAM enforced (`local/iam.py`), the gate before Bedrock (`local/gate.py`) is served from here too.
 
@@ -75,6 +77,37 @@ def count_workers_in_numbers(lambda_svc: ModuleType) -> None:
     setattr(lambda_svc, "_sqs_esm_concurrency", sqs_esm_concurrency)  # noqa: B010
 
 
+def simulate_with_context(iam: ModuleType, iam_evaluator: ModuleType) -> None:
+    """Correction 4. The entries are known where the request is read and wanted where a policy is evaluated, on the same
+    thread."""
+    extract, build = _function(iam, "_extract_simulate_params"), _function(iam, "_build_simulate_results_real")
+    read, evaluate = _function(iam, "_p"), _function(iam_evaluator, "evaluate")
+    given = threading.local()
+
+    def extract_simulate_params(parameters: Any) -> Any:
+        given.read, number = {}, 1
+        while key := read(parameters, f"ContextEntries.member.{number}.ContextKeyName"):
+            value = read(parameters, f"ContextEntries.member.{number}.ContextKeyValues.member.1")
+            given.read[key.lower()] = value
+            number += 1
+        return extract(parameters)
+
+    def build_simulate_results(*args: Any) -> Any:
+        given.context = getattr(given, "read", {})
+        try:
+            return build(*args)
+        finally:
+            given.context = {}
+
+    def evaluate_in_context(context: Any, policies: Any) -> Any:
+        context.service_context.update(getattr(given, "context", {}))
+        return evaluate(context, policies)
+
+    setattr(iam, "_extract_simulate_params", extract_simulate_params)  # noqa: B010
+    setattr(iam, "_build_simulate_results_real", build_simulate_results)  # noqa: B010
+    setattr(iam_evaluator, "evaluate", evaluate_in_context)  # noqa: B010
+
+
 def _function(module: ModuleType, name: str) -> Callable[..., Any]:
     found = getattr(module, name, None)
     if not callable(found):
@@ -94,11 +127,13 @@ def _enforce_iam() -> None:
 def main() -> None:
     """Serves until it is killed."""
     from ministack import app  # noqa: PLC0415  (reads its settings from the environment when imported)
-    from ministack.services import eventbridge, lambda_svc, s3  # noqa: PLC0415
+    from ministack.core import iam_evaluator  # noqa: PLC0415
+    from ministack.services import eventbridge, iam, lambda_svc, s3  # noqa: PLC0415
 
     name_versions(s3, eventbridge)
     accept_bedrock_events(eventbridge)
     count_workers_in_numbers(lambda_svc)
+    simulate_with_context(iam, iam_evaluator)
     if IAM_LOG in os.environ:
         _enforce_iam()
     # The SAM transform takes a second to load: now, instead of in the middle of CreateStack.
