@@ -74,11 +74,7 @@ def _checked(order: Order) -> float:
     slack_s = (due - now).total_seconds()
     if slack_s <= 0:
         raise Complaint("the deadline has passed: give a later one with --deadline")
-    size = order.file.stat().st_size
-    if size > files.MAX_BYTES:
-        raise Complaint(
-            f"{order.file} has {size:,} bytes, more than the {files.MAX_BYTES:,} of a run: split it into several files"
-        )
+    files.check_size(order.file)
     return slack_s
 
 

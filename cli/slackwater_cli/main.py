@@ -10,7 +10,15 @@ import orjson
 import typer
 
 from local.errors import CloudError
-from slackwater_cli import demo_command, local_commands, run_commands
+from slackwater_cli import (
+    act_commands,
+    check_command,
+    demo_command,
+    dlq_commands,
+    local_commands,
+    profiles_commands,
+    run_commands,
+)
 from slackwater_cli.errors import BROKEN, USAGE, Complaint
 from slackwater_cli.screen import complain
 
@@ -20,6 +28,11 @@ HELP = """Runs Bedrock inference that can wait, down the cheapest way that still
 
 - `slackwater demo`
 - `slackwater local run questions.jsonl --deadline 24h`
+
+**On AWS**, with your stack's name in `--stack`, `SLACKWATER_STACK` or samconfig.toml:
+
+- `slackwater check`
+- `slackwater submit questions.jsonl --deadline 24h`
 
 Exit status: 0 settled, 2 bad usage or nothing to run, 3 not settled in time, 130 after Ctrl-C, 1 anything else.
 """
@@ -36,7 +49,11 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.add_typer(local_commands.build(), name="local")
+    app.add_typer(profiles_commands.build(), name="profiles")
+    app.add_typer(dlq_commands.build(), name="dlq")
+    act_commands.register(app)
     run_commands.register(app)
+    check_command.register(app)
     demo_command.register(app)
     return app
 

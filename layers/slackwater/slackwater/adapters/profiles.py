@@ -11,6 +11,7 @@ from slackwater.model.names import PROFILES_KEY
 from slackwater.model.profile import Profiles, shipped_profiles
 
 SHIPPED: Final = "shipped-"
+UNVERSIONED: Final = "unversioned"  # a bucket without versions
 
 
 class ProfileStore:
@@ -29,7 +30,13 @@ class ProfileStore:
         except Missing:
             body, version = shipped_profiles(), None
             return self._remember(SHIPPED + hashlib.sha256(body).hexdigest()[:12], body)
-        return self._remember(version or "unversioned", body)
+        return self._remember(version or UNVERSIONED, body)
+
+    def put(self, body: bytes) -> str:
+        """Puts a document into force; gives its version. Runs that are under way keep theirs."""
+        with self._store.upload(PROFILES_KEY, content_type="application/json") as out:
+            out.write(body)
+        return out.version_id or UNVERSIONED
 
     def pinned(self, version: str) -> Profiles:
         """The profiles of a version that `current` gave. Raises Missing if that version is gone."""
@@ -37,7 +44,7 @@ class ProfileStore:
             return self._known[version]
         if version.startswith(SHIPPED):
             return self._remember(version, shipped_profiles())[0]
-        body, _ = self._store.get_with_version(PROFILES_KEY, None if version == "unversioned" else version)
+        body, _ = self._store.get_with_version(PROFILES_KEY, None if version == UNVERSIONED else version)
         return self._remember(version, body)[0]
 
     def _remember(self, version: str, body: bytes) -> tuple[Profiles, str]:
