@@ -3,14 +3,15 @@ allow the call. The emulated AWS hosts it (`local.aws`), because it holds the ro
 
 What a call needs is written from AWS's pages, not from our callers:
 
-- Converse and InvokeModel: `bedrock:InvokeModel` on the model; for an inference profile, on the profile and on the model
-  in the source region and in the profile's other regions; for a `global.` one also on the model's ARN without a region.
+- Converse and InvokeModel: `bedrock:InvokeModel` on the model; for an inference profile, on the profile and on the
+  model in the source region and in the profile's other regions; for a `global.` one also on the model's ARN without a
+  region.
   https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-prereq.html and
   https://docs.aws.amazon.com/bedrock/latest/userguide/global-cross-region-inference.html
-- CreateModelInvocationJob: the action on the model (and profile) and on the job, and `iam:PassRole` on the service role,
-  passed to Bedrock. The role itself must trust Bedrock for a job of this account, and may then read the input, list the
-  bucket, write the output and invoke the model. Bedrock does that by itself later; here it is asked when the job is
-  made. https://docs.aws.amazon.com/bedrock/latest/userguide/batch-iam-sr.html
+- CreateModelInvocationJob: the action on the model (and profile) and on the job, and `iam:PassRole` on the service
+  role, passed to Bedrock. The role itself must trust Bedrock for a job of this account, and may then read the input,
+  list the bucket, write the output and invoke the model. Bedrock does that by itself later; here it is asked when the
+  job is made. https://docs.aws.amazon.com/bedrock/latest/userguide/batch-iam-sr.html
 - Get and Stop: the job's ARN. List: `*`.
 
 Signatures are not checked here (the emulator does not either); the key tells who calls.
@@ -196,7 +197,7 @@ def serve(host: str, port: int, upstream: str, record: Record) -> None:
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the base class's own name)
+        def log_message(self, format: str, *args: Any) -> None:
             """No line a request."""
 
     server = ThreadingHTTPServer((host, port), Handler)

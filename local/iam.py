@@ -7,7 +7,8 @@ are corrected here:
 1. SQS's batch calls need the action of the single call (there is no `sqs:SendMessageBatch` in IAM;
    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsqs.html).
 2. `states:SendTaskSuccess` is asked for on the state machine whose token is answered
-   (https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsstepfunctions.html); ministack asks for `*`.
+   (https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsstepfunctions.html); ministack asks for
+   `*`.
 3. Everything here is HTTP on loopback, so a policy that denies what is not TLS would deny all: requests count as TLS.
 
 Each decision about a role is a line of JSON in the file that `SLACKWATER_IAM_LOG` names:
@@ -46,7 +47,8 @@ class Record:
     ) -> None:
         """`principal_arn` is a role's session, `…:assumed-role/<role>/<session>`, or a role."""
         role, _, session = principal_arn.partition("role/")[2].partition("/")
-        line: dict[str, Any] = {"role": role, "session": session, "action": action, "resource": resource, "allowed": allowed}
+        line: dict[str, Any] = {"role": role, "session": session, "action": action, "resource": resource}
+        line["allowed"] = allowed
         condition = {key: value for key, value in (context or {}).items() if key.lower() in _RECORDED_KEYS}
         if condition:
             line["condition"] = condition
@@ -64,10 +66,10 @@ def enforce_and_record(record: Record) -> None:
     _name_single_actions(iam_actions)
     _name_state_machines(iam_actions)
     pin = _function(iam_evaluator, "pin_request_origin")
-    app.pin_request_origin = lambda source_ip, secure_transport: pin(source_ip, True)
+    app.pin_request_origin = lambda source_ip, _secure: pin(source_ip, True)
     enforce = _function(iam_evaluator, "enforce")
 
-    def enforce_recorded(  # noqa: PLR0913  (ministack's own signature)
+    def enforce_recorded(  # noqa: PLR0917  (ministack's own signature)
         access_key_id: str, iam_action: str, service: str, region: str, resource_arn: str = "*",
         service_context: dict[str, Any] | None = None,
     ) -> Any:
@@ -103,7 +105,7 @@ def _name_state_machines(iam_actions: ModuleType) -> None:
 
     extract = _function(iam_actions, "extract_resource_arn")
 
-    def extract_resource_arn(  # noqa: PLR0913  (ministack's own signature)
+    def extract_resource_arn(  # noqa: PLR0917  (ministack's own signature)
         service: str, method: str, path: str, headers: Any, body: bytes, query_params: Any, region: str, account_id: str
     ) -> str:
         if service == "states" and headers.get("x-amz-target", "").rpartition(".")[2] in _TASK_CALLS:

@@ -2,7 +2,8 @@
 
     python tools/lint_workflow.py [--cfn-lint PATH]
 
-It knows the states' shapes; where their transitions lead is tests/infrastructure/test_workflow.py's question. Ends with cfn-lint's status; what it says is printed.
+It knows the shapes of states; where their transitions lead is a question of tests/infrastructure/test_workflow.py.
+Ends with cfn-lint's status; what it says is printed.
 """
 
 import argparse
