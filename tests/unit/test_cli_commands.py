@@ -108,13 +108,27 @@ def test_bad_usage_ends_with_2_and_leaves_standard_output_empty(arguments, capsy
         "watch",
         "runs",
         "demo",
+        "submit",
+        "status",
+        "cancel",
+        "check",
+        "profiles",
+        "profiles apply",
+        "profiles show",
+        "profiles diff",
+        "profiles check",
+        "profiles schema",
+        "dlq",
+        "dlq list",
+        "dlq show",
+        "dlq redrive",
     ],
 )
 def test_every_command_explains_itself_with_an_example(command, capsys):
     assert run(*command.split(), "--help") == 0
     out = capsys.readouterr().out
     assert "slackwater" in out
-    if command not in ("", "local"):
+    if command not in ("", "local", "profiles", "dlq"):
         assert "Example" in out
 
 
