@@ -1,0 +1,57 @@
+"""What the roles may do and the walk does not need, each with its reason. Whatever is used is not to be listed."""
+
+from typing import Final
+
+BROKEN_UPLOAD: Final = "only a multipart upload that breaks is aborted"
+NOT_FOUND: Final = (
+    "S3 says 404 for a missing key only to who may list the bucket, else 403; the embedded S3 always says 404"
+)
+UNSEEN: Final = "Step Functions calls its functions inside the embedded AWS, which asks no policy for that"
+
+REASONS: Final = {
+    ("AggregateFunctionRole", "Objects", "s3:AbortMultipartUpload"): BROKEN_UPLOAD,
+    ("PlaceFunctionRole", "Objects", "s3:AbortMultipartUpload"): BROKEN_UPLOAD,
+    ("PlaceFunctionRole", "Satellites", "s3:AbortMultipartUpload"): BROKEN_UPLOAD,
+    ("WorkFunctionRole", "Objects", "s3:AbortMultipartUpload"): BROKEN_UPLOAD,
+    ("WorkFunctionRole", "Satellites", "s3:AbortMultipartUpload"): BROKEN_UPLOAD,
+    ("SurveyFunctionRole", "Keys", "s3:ListBucket"): NOT_FOUND,
+    ("SurveyFunctionRole", "Keys", "DataBucket"): NOT_FOUND,
+    ("PlanFunctionRole", "Keys", "s3:ListBucket"): NOT_FOUND,
+    ("PlanFunctionRole", "Keys", "DataBucket"): NOT_FOUND,
+    ("AnnounceFunctionRole", "Keys", "s3:ListBucket"): NOT_FOUND,
+    ("AnnounceFunctionRole", "Keys", "DataBucket"): NOT_FOUND,
+    **{
+        ("RunWorkflowRole", "#0", name): UNSEEN
+        for name in (
+            "lambda:InvokeFunction",
+            "SurveyFunction*",
+            "PlanFunction*",
+            "PlaceFunction*",
+            "WaitFunction*",
+            "AggregateFunction*",
+            "AnnounceFunction*",
+        )
+    },
+}
+
+# Used by some walks and not by others: it depends on which worker is quicker. Allowed to be unused, not demanded.
+SOMETIMES: Final = {
+    ("RouteFunctionRole", "Keys", "s3:ListBucket"): "parts are listed when a job comes again whose worker died",
+    ("RouteFunctionRole", "Keys", "DataBucket"): "parts are listed when a job comes again whose worker died",
+    (
+        "RouteFunctionRole",
+        "Wake",
+        "states:SendTaskSuccess",
+    ): "whoever settles last wakes the run: mostly route or the tick",
+    ("RouteFunctionRole", "Wake", "slackwater-run"): "whoever settles last wakes the run: mostly route or the tick",
+    (
+        "DispatchFunctionRole",
+        "Wake",
+        "states:SendTaskSuccess",
+    ): "whoever settles last wakes the run, or the waiter itself",
+    ("DispatchFunctionRole", "Wake", "slackwater-run"): "whoever settles last wakes the run, or the waiter itself",
+    ("WaitFunctionRole", "Wake", "states:SendTaskSuccess"): "whoever comes last wakes the run, settler or waiter",
+    ("WaitFunctionRole", "Wake", "slackwater-run"): "whoever comes last wakes the run, settler or waiter",
+    ("TickFunctionRole", "Run", "states:SendTaskSuccess"): "the tick wakes a run whose last settler has died",
+    ("TickFunctionRole", "Run", "slackwater-run"): "the tick wakes a run whose last settler has died",
+}
