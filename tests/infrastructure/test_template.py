@@ -103,7 +103,10 @@ def test_every_worked_queue_has_dead_letters_and_an_alarm_that_tells_the_first_s
     for alarm in resources("AWS::CloudWatch::Alarm").values():
         assert len(alarm["Properties"]["AlarmDescription"].split()) > 12
         for dimension in alarm["Properties"]["Dimensions"]:
-            if "Fn::GetAtt" in dimension["Value"] and alarm["Properties"]["MetricName"] != "ApproximateAgeOfOldestMessage":
+            if (
+                "Fn::GetAtt" in dimension["Value"]
+                and alarm["Properties"]["MetricName"] != "ApproximateAgeOfOldestMessage"
+            ):
                 watched.add(referenced(dimension["Value"]))
     assert dead <= watched
     for name in dead:
@@ -255,10 +258,19 @@ def test_the_dashboard_shows_every_alarm():
 
 
 def test_everything_that_takes_tags_is_tagged():
-    untaggable = {"AWS::Lambda::LayerVersion", "AWS::Lambda::Permission", "AWS::Lambda::EventSourceMapping", "AWS::SQS::QueuePolicy",
-                  "AWS::S3::BucketPolicy", "AWS::CloudWatch::Dashboard", "AWS::IAM::Policy"}
+    untaggable = {
+        "AWS::Lambda::LayerVersion",
+        "AWS::Lambda::Permission",
+        "AWS::Lambda::EventSourceMapping",
+        "AWS::SQS::QueuePolicy",
+        "AWS::S3::BucketPolicy",
+        "AWS::CloudWatch::Dashboard",
+        "AWS::IAM::Policy",
+    }
     for name, resource in deployed()["Resources"].items():
-        if resource["Type"] in untaggable or name == "TickFunctionMinute":  # SAM makes it: the stack's own tags reach it
+        if (
+            resource["Type"] in untaggable or name == "TickFunctionMinute"
+        ):  # SAM makes it: the stack's own tags reach it
             continue
         tags = resource["Properties"]["Tags"]
         assert {"Project", "Stage"} <= {tag["Key"] for tag in tags}, name
