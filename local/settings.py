@@ -102,7 +102,8 @@ def choose_bedrock(
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The caller's environment without his AWS settings, his Python path and his proxies' hold on loopback."""
     env = {k: v for k, v in environ.items() if not k.startswith("AWS_") or k in _KEPT_AWS_VARIABLES}
-    for name in ("PYTHONPATH", "SERVICES", "LOCALSTACK_PERSISTENCE"):  # workers would import from the first
+    # Workers would import from the first, and compile every library anew in each process for the second.
+    for name in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "SERVICES", "LOCALSTACK_PERSISTENCE"):
         env.pop(name, None)
     bypass = ",".join(filter(None, (environ.get("NO_PROXY") or environ.get("no_proxy"), "127.0.0.1,localhost")))
     return (

@@ -95,8 +95,9 @@ def test_loopback_goes_past_the_callers_proxy_and_his_own_exceptions_stay():
     assert seen["HTTP_PROXY"] == "http://proxy"
 
 
-def test_a_python_path_of_the_caller_cannot_replace_the_layer():
-    assert "PYTHONPATH" not in child_environment({"PYTHONPATH": "/elsewhere"})
+def test_the_callers_python_settings_neither_replace_the_layer_nor_keep_it_from_being_compiled():
+    ours = child_environment({"PYTHONPATH": "/elsewhere", "PYTHONDONTWRITEBYTECODE": "1"})
+    assert not {name for name in ours if name.startswith("PYTHON")}
 
 
 def test_the_emulator_is_bound_to_loopback_and_keeps_its_scratch_in_the_state_folder():
