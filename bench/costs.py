@@ -28,8 +28,9 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 MONTH_S: Final = 30 * 86_400
 RATE: Final = 300.0
 
-# US dollars, us-east-1, without any free tier, November 2026. Lambda, DynamoDB and CloudWatch: copies of AWS's price pages
-# of 2025 and 2026; SQS, S3, Step Functions, EventBridge, X-Ray and KMS: the list prices of many years, not read again.
+# US dollars, us-east-1, without any free tier, November 2026. Lambda, DynamoDB and CloudWatch: copies of AWS's price
+# pages of 2025 and 2026; SQS, S3, Step Functions, EventBridge, X-Ray and KMS: the list prices of many years,
+# not read again.
 PRICES: Final[Mapping[str, float]] = {
     "lambda GB-second, arm64": 0.0000133334,
     "lambda request": 0.20 / 1e6,
