@@ -229,3 +229,18 @@ def test_a_job_twice_in_one_shard_is_a_bug(world):
     deadline = world.clock.now() + timedelta(days=1)
     with pytest.raises(ValueError, match="twice"):
         world.staged([record(1 + line % 110) for line in range(120)], run="r1", deadline=deadline)
+
+
+def test_a_tick_tells_how_old_open_shards_are_and_how_long_ended_ones_took(world):
+    shard = world.file_run()
+    world.opened(shard)
+    world.clock.advance(600)
+    seen = world.tick(stop_at_wall_s=world.clock.wall_s() + 9)
+    assert (seen.open_shards, seen.turnarounds_s) == (1, ())
+    assert 600 <= seen.oldest_s <= 1200
+    world.clock.advance(600)
+    world.bedrock.ends(output=all_answered)
+    seen = world.tick(stop_at_wall_s=world.clock.wall_s() + 9)
+    assert (seen.open_shards, seen.oldest_s) == (0, None)
+    (took_s,) = seen.turnarounds_s
+    assert 1200 <= took_s <= 1800
