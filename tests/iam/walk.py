@@ -9,7 +9,7 @@ from slackwater.model.names import PROFILES_KEY
 from slackwater.model.profile import shipped_profiles
 from tests.integration.driver import Driver, check, converse
 
-WITHIN_S = 240.0
+WITHIN_S = 300.0
 
 
 def questions(name: str, count: int) -> list[dict]:
@@ -30,6 +30,9 @@ def close(run_id: str, expected: int) -> dict:
 def walk(driver: Driver) -> None:
     """Starts everything, then waits for all of it: most of the waiting is shared."""
     own_profiles(driver)
+    check(
+        driver.settled(driver.drop("first", questions("first", 3), lane="on_demand"), WITHIN_S), 3
+    )  # workers are warm
     unlucky = stuck(driver)
     dead_letters(driver)
     failed_workflow(driver)
@@ -97,7 +100,7 @@ def stuck(driver: Driver) -> Callable[[], None]:
     ]
     names = [f"unlucky-{n}" for n in range(len(outcomes))]
     with driver.emulator(batch={"outcomes": outcomes}):
-        keys = [driver.drop(name, questions(name, 120), deadline="13h") for name in names]
+        keys = [driver.drop(name, questions(name, 120), deadline="15h") for name in names]
         _until(lambda: len(driver.control("jobs")["jobs"]) >= len(outcomes) - 1)  # all but the denied one
 
     def ended() -> None:
@@ -153,7 +156,7 @@ def dead_letters(driver: Driver) -> None:
         driver.sqs.send_message(QueueUrl=driver.cloud.outputs[name], MessageBody=json.dumps(body))
 
 
-def _until(ask: Callable[[], bool], within_s: float = 60.0) -> None:
+def _until(ask: Callable[[], bool], within_s: float = 120.0) -> None:
     end = time.monotonic() + within_s
     while not ask():
         assert time.monotonic() < end, "not in time"
