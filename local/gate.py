@@ -54,10 +54,12 @@ def models(model_id: str, region: str, account: str) -> list[str]:
     profile = _PROFILE.match(name)
     if profile is None:
         return [f"arn:aws:bedrock:{region}::foundation-model/{name}"]
-    model, geography = name[profile.end():], profile[1]
+    model, geography = name[profile.end() :], profile[1]
     regions = dict.fromkeys((region, *_DESTINATIONS.get(geography, ()), *([""] if geography == "global" else [])))
-    return [f"arn:aws:bedrock:{region}:{account}:inference-profile/{name}",
-            *(f"arn:aws:bedrock:{each}::foundation-model/{model}" for each in regions)]
+    return [
+        f"arn:aws:bedrock:{region}:{account}:inference-profile/{name}",
+        *(f"arn:aws:bedrock:{each}::foundation-model/{model}" for each in regions),
+    ]
 
 
 def needs(method: str, path: str, body: bytes, region: str, account: str) -> list[Need]:
@@ -82,8 +84,10 @@ def _job_arn(job: str, region: str, account: str) -> str:
 
 def _create_needs(job: dict[str, Any], region: str, account: str) -> list[Need]:
     wanted = [*models(job.get("modelId", ""), region, account), _job_arn("000000000000", region, account)]
-    return [*(Need("bedrock:CreateModelInvocationJob", arn) for arn in wanted),
-            Need("iam:PassRole", job.get("roleArn", ""), {"iam:passedtoservice": _BEDROCK})]
+    return [
+        *(Need("bedrock:CreateModelInvocationJob", arn) for arn in wanted),
+        Need("iam:PassRole", job.get("roleArn", ""), {"iam:passedtoservice": _BEDROCK}),
+    ]
 
 
 def service_role_needs(job: dict[str, Any], region: str, account: str) -> Iterator[Need]:
@@ -122,9 +126,16 @@ class Gate:
         from ministack.core import iam_evaluator as iam  # noqa: PLC0415
 
         context = iam.EvalContext(
-            principal_arn=arn, principal_type="AssumedRole", principal_account=account, action=need.action,
-            resource_arn=need.resource, region=region, source_ip="127.0.0.1", secure_transport=True,
-            service_context=dict(need.context or {}))
+            principal_arn=arn,
+            principal_type="AssumedRole",
+            principal_account=account,
+            action=need.action,
+            resource_arn=need.resource,
+            region=region,
+            source_ip="127.0.0.1",
+            secure_transport=True,
+            service_context=dict(need.context or {}),
+        )
         allowed = bool(iam.evaluate(context, iam._gather_role_policies(role, account)).decision == "Allow")
         self._record.write(arn, need.action, need.resource, allowed, need.context)
         return allowed
@@ -139,11 +150,19 @@ class Gate:
         if role is None:
             return f"no role {arn}"
         context = iam.EvalContext(
-            principal_arn=_BEDROCK, principal_type="Service", principal_account=account, action="sts:AssumeRole",
-            resource_arn=arn, region=region, source_ip="127.0.0.1", secure_transport=True,
-            service_context={"aws:sourceaccount": account, "aws:sourcearn": _job_arn("000000000000", region, account)})
-        trusted = iam.evaluate_trust_policy(_of_bedrock(role["AssumeRolePolicyDocument"]),
-                                            f"arn:aws:iam::{account}:root", context)
+            principal_arn=_BEDROCK,
+            principal_type="Service",
+            principal_account=account,
+            action="sts:AssumeRole",
+            resource_arn=arn,
+            region=region,
+            source_ip="127.0.0.1",
+            secure_transport=True,
+            service_context={"aws:sourceaccount": account, "aws:sourcearn": _job_arn("000000000000", region, account)},
+        )
+        trusted = iam.evaluate_trust_policy(
+            _of_bedrock(role["AssumeRolePolicyDocument"]), f"arn:aws:iam::{account}:root", context
+        )
         self._record.write(arn, "sts:AssumeRole", arn, trusted)
         if not trusted:
             return f"{arn} does not trust Bedrock"
@@ -171,8 +190,11 @@ def serve(host: str, port: int, upstream: str, record: Record) -> None:
             path = urlsplit(self.path).path
             why = gate.refusal(self.headers.get("Authorization", ""), self.command, path, body)
             if why is not None:
-                self._answer(403, {"x-amzn-errortype": "AccessDeniedException", "Content-Type": "application/json"},
-                             json.dumps({"message": why}).encode())
+                self._answer(
+                    403,
+                    {"x-amzn-errortype": "AccessDeniedException", "Content-Type": "application/json"},
+                    json.dumps({"message": why}).encode(),
+                )
                 return
             connection = http.client.HTTPConnection(str(target.hostname), target.port or 80, timeout=900)
             headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP_BY_HOP}

@@ -70,7 +70,11 @@ def enforce_and_record(record: Record) -> None:
     enforce = _function(iam_evaluator, "enforce")
 
     def enforce_recorded(  # noqa: PLR0917  (ministack's own signature)
-        access_key_id: str, iam_action: str, service: str, region: str, resource_arn: str = "*",
+        access_key_id: str,
+        iam_action: str,
+        service: str,
+        region: str,
+        resource_arn: str = "*",
         service_context: dict[str, Any] | None = None,
     ) -> Any:
         denied = enforce(access_key_id, iam_action, service, region, resource_arn, service_context)

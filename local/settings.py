@@ -42,7 +42,7 @@ class Settings:
     docker: bool
     detached: bool
     satellites: tuple[str, ...] = ()
-    iam: bool = False                        # functions may do what their roles' policies allow, and no more
+    iam: bool = False  # functions may do what their roles' policies allow, and no more
     parameters: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def dumps(self) -> str:
@@ -156,8 +156,12 @@ def iam_environment(settings: Settings, gate_port: int, bedrock_url: str) -> dic
         return {}
     gate = f"http://{settings.host}:{gate_port}"
     return {
-        "AUTH": "true", IAM_LOG: str(settings.iam_log), GATE_PORT: str(gate_port), GATE_UPSTREAM: bedrock_url,
-        CONTROL_PLANE: gate, RUNTIME: gate,
+        "AUTH": "true",
+        IAM_LOG: str(settings.iam_log),
+        GATE_PORT: str(gate_port),
+        GATE_UPSTREAM: bedrock_url,
+        CONTROL_PLANE: gate,
+        RUNTIME: gate,
     }
 
 
