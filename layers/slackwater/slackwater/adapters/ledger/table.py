@@ -44,7 +44,6 @@ class Write:
     condition: str | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
     put: Item | None = None
-    check_only: bool = False
 
 
 def to_wire(value: Any) -> dict[str, Any]:  # noqa: PLR0911 - one return a type
@@ -134,7 +133,7 @@ class Table:
         """All or nothing, at most 100 writes on different items."""
         actions = []
         for write in writes:
-            kind = "ConditionCheck" if write.check_only else "Update" if write.put is None else "Put"
+            kind = "Update" if write.put is None else "Put"
             actions.append({kind: _expression(write, self._name)})
         try:
             self._client.transact_write_items(
@@ -205,7 +204,6 @@ def _expression(write: Write, table: str) -> dict[str, Any]:
         arguments["Item"] = {**_key(write.key), **{k: to_wire(v) for k, v in write.put.items()}}
     else:
         arguments["Key"] = _key(write.key)
-    if write.put is None and not write.check_only:
         sets = [f"{name(a)} = {value('s_', a, v)}" for a, v in write.set_.items()]
         sets += [f"{name(a)} = if_not_exists({name(a)}, {value('o_', a, v)})" for a, v in write.set_once.items()]
         clauses = [
