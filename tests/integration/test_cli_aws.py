@@ -94,7 +94,7 @@ def test_what_the_intake_would_refuse_is_not_even_uploaded(stack):
 @pytest.mark.promise(1)
 @pytest.mark.promise(2)
 def test_a_cancelled_file_keeps_what_its_batch_job_finished_and_pays_for_no_more(stack):
-    stopped = {"match": "sw-", "times": None, "status": "Stopped", "fraction": 0.4}
+    stopped = {"match": "sw-", "times": None, "status": "Stopped", "fraction": 0.4, "base_s": 7200}
     stack.emulator({"batch": {"outcomes": [stopped]}})
     (stack.folder / "batch.jsonl").write_text(jobs("Patient", 240))
     run = stack.run("submit", "batch.jsonl", "--deadline", "24h", "--lane", "batch").strip()
@@ -103,7 +103,7 @@ def test_a_cancelled_file_keeps_what_its_batch_job_finished_and_pays_for_no_more
         done = [shard["bedrock_status"] for shard in _status(stack, run)["shards"]]
         return bool(done) and all(status == "InProgress" for status in done)
 
-    stack.eventually(running)
+    stack.eventually(running, within_s=180)
     overview = stack.json("status")
     assert [one["run_id"] for one in overview["runs"] if one["run_id"] == run] == [run]
     assert all(shard["age_s"] is not None for shard in overview["shards"])

@@ -1,10 +1,22 @@
 """Jobs from the queue: claimed once, called or pooled, replied to, aggregated when their run closes."""
 
 import json
+from collections.abc import Iterator
 
 import pytest
 
+from local import cloud as clouds
 from tests.integration.driver import Driver, check, converse
+
+
+RATE = 100.0  # a quarter of an hour without a job, which closes a run, is nine real seconds
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    """The product in a cloud of its own: its clock is slow enough for jobs to come one after the other."""
+    with clouds.start(state_dir=tmp_path_factory.mktemp("queue"), clock_rate=RATE) as running:
+        yield Driver(running)
 
 
 def job(run_id: str, job_id: str | None, text: str, **more) -> dict:
@@ -79,13 +91,13 @@ def test_patient_jobs_are_pooled_into_a_batch_job(driver: Driver):
             "profile": "default",
             "run_id": "pooled",
             "job_id": f"p{n}",
-            "deadline": "14h",
+            "deadline": "630m",
             "request": converse(f"pool {n}"),
         }
         for n in range(250)
     ]
     driver.send(*jobs, closing("pooled", 250))
-    run = driver.settled("pooled", within_s=180)
+    run = driver.settled("pooled", within_s=300)
     check(run, 250)
     assert run.receipt["succeeded"] == 250
     assert run.receipt["lanes"]["batch"]["jobs"] >= 100  # what came after a pool closed may be too few for the next
@@ -100,13 +112,13 @@ def test_a_pool_below_the_minimum_is_called_before_its_deadline(driver: Driver):
             "profile": "default",
             "run_id": "small-pool",
             "job_id": f"s{n}",
-            "deadline": "12h",
+            "deadline": "570m",
             "request": converse(f"few {n}"),
         }
         for n in range(7)
     ]
     driver.send(*jobs, closing("small-pool", 7))
-    run = driver.settled("small-pool", within_s=240)
+    run = driver.settled("small-pool", within_s=300)
     check(run, 7)
     assert run.receipt["succeeded"] == 7
     assert run.receipt["lanes"]["on_demand"]["jobs"] == 7

@@ -328,7 +328,7 @@ def needed(checked: Checked) -> dict[str, list[Right]]:
     place = []
     for region in sorted({route.region for route in checked.batch_routes}):
         job = f"arn:{partition}:bedrock:{region}:{account}:model-invocation-job/x"
-        of_job = ("CreateModelInvocationJob", "GetModelInvocationJob", "StopModelInvocationJob")
+        of_job = ("CreateModelInvocationJob", "StopModelInvocationJob")
         work.append(Right(tuple(f"bedrock:{name}" for name in of_job), job, {}))
         if region != checked.region:
             role = f"arn:{partition}:iam::{account}:role/{checked.batch_role(region)}"
