@@ -8,7 +8,6 @@ import pytest
 from local import cloud as clouds
 from tests.integration.driver import Driver, check, converse
 
-
 RATE = 100.0  # a quarter of an hour without a job, which closes a run, is nine real seconds
 
 
