@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from slackwater.model import input_row, names, result
-from slackwater.model.clock import Clock, iso, parse_iso
+from slackwater.model.clock import Clock, iso
 from slackwater.model.dialects.openai_output import output_line
 from slackwater.model.errors import Missing
 from slackwater.model.job import Job
@@ -219,8 +219,3 @@ class Aggregate:
         except Missing:
             return ()
         return list(plan.get("warnings", ()))
-
-
-def seconds_between(started_at: str, finished_at: str) -> float:
-    """How long a run took, in seconds of the product's time."""
-    return (parse_iso(finished_at) - parse_iso(started_at)).total_seconds()
