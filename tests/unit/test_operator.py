@@ -1,6 +1,7 @@
 """What an operator sees of a stack: queues and what is open; why messages were given up; and sending them back."""
 
 import json
+import time
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -127,17 +128,29 @@ def test_without_move_tasks_messages_are_sent_first_and_deleted_then(sqs, monkey
     for number in range(23):
         sqs.send_message(QueueUrl=dead, MessageBody=f'{{"n": {number}}}')
     queue = DeadLetterQueue(sqs, dead, source)
+    monkeypatch.setattr("slackwater.adapters.operator.LOOK_HIDDEN_S", 1)
     assert len({message.message_id for message in queue.look(15)}) == 15
     monkeypatch.setattr(sqs, "start_message_move_task", _unsupported)
-    monkeypatch.setattr("slackwater.adapters.operator.LOOK_HIDDEN_S", 0)
     order = []
     send, delete = sqs.send_message, sqs.delete_message
     monkeypatch.setattr(sqs, "send_message", lambda **arguments: order.append("send") or send(**arguments))
     monkeypatch.setattr(sqs, "delete_message", lambda **arguments: order.append("delete") or delete(**arguments))
     moved = queue.redrive(1)
-    assert moved == order.count("send") == order.count("delete")
+    assert moved == 23 == order.count("send") == order.count("delete")
     assert all(order[:n].count("send") >= order[:n].count("delete") for n in range(len(order) + 1))
     assert QueueGauge(sqs, _unsupported, "source", source)().messages == moved
+
+
+def test_what_another_looker_hides_is_waited_for_and_nothing_is_when_the_queue_is_empty(sqs):
+    source, dead = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("source", "dead"))
+    sqs.send_message(QueueUrl=dead, MessageBody="{}")
+    hidden = sqs.receive_message(QueueUrl=dead, VisibilityTimeout=2)["Messages"]
+    found = list(DeadLetterQueue(sqs, dead, source).look(5))
+    assert [message.message_id for message in found] == [hidden[0]["MessageId"]]
+    sqs.purge_queue(QueueUrl=dead)
+    before = time.monotonic()
+    assert not list(DeadLetterQueue(sqs, dead, source).look(5))
+    assert time.monotonic() - before < 6
 
 
 def test_where_sqs_moves_by_itself_it_is_asked_to_and_its_count_is_told():
