@@ -7,6 +7,10 @@ VENV = .venv
 TOOLS = .venv-tools
 AUDIT = .venv-audit
 ARCH = arm64
+RUNTIME = python3.13
+BUILD = .aws-sam/build
+BUILD_PYTHON = $(TOOLS)/bin/python
+FOR_HOST = 0
 PYTEST_ARGS = --numprocesses 2 --dist loadfile
 FUNCTION = RouteFunction
 EVENT = events/route.sqs.one_good.json
@@ -46,13 +50,17 @@ costs: setup-test ## docs/costs.md: what the stack costs, by counted requests an
 	$(VENV)/bin/python bench/costs.py --write docs/costs.md
 
 build: $(TOOLS)/.setup ## what goes to AWS, in .aws-sam/build (ARCH=arm64 or x86_64)
-	ARCH=$(ARCH) PYTHON="$$PWD/$(TOOLS)/bin/python" $(OFFLINE) $(SAM) build --template template.yaml --parameter-overrides Architecture=$(ARCH)
+	ARCH=$(ARCH) RUNTIME=$(RUNTIME) FOR_HOST=$(FOR_HOST) PYTHON="$$PWD/$(BUILD_PYTHON)" $(OFFLINE) $(SAM) build --template template.yaml \
+		--build-dir $(BUILD) --cache-dir $(BUILD)-cache --parameter-overrides Architecture=$(ARCH) Runtime=$(RUNTIME)
+	sh tools/built_for $(BUILD)/template.yaml Architecture=$(ARCH) Runtime=$(RUNTIME)
 
-build-local: ## the same for this machine's processor
-	@case "$$(uname -m)" in arm64|aarch64) arch=arm64 ;; *) arch=x86_64 ;; esac; $(MAKE) build ARCH=$$arch
-
-invoke: build-local ## one function in AWS's own image, by Docker (FUNCTION=RouteFunction EVENT=events/...)
+build-local: setup $(TOOLS)/.setup ## the same for this machine's processor and Python, in .aws-sam/local/build
 	@case "$$(uname -m)" in arm64|aarch64) arch=arm64 ;; *) arch=x86_64 ;; esac; \
+	runtime=$$($(VENV)/bin/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])'); \
+	$(MAKE) build ARCH=$$arch RUNTIME=$$runtime FOR_HOST=1 BUILD=.aws-sam/local/build BUILD_PYTHON=$(VENV)/bin/python
+
+invoke: ## one function in AWS's own image, by Docker (FUNCTION=RouteFunction EVENT=events/...)
+	@case "$$(uname -m)" in arm64|aarch64) arch=arm64 ;; *) arch=x86_64 ;; esac; $(MAKE) build ARCH=$$arch; \
 	$(OFFLINE) $(SAM) local invoke $(FUNCTION) --event $(EVENT) --parameter-overrides Architecture=$$arch
 
 clean: ## everything that can be made again, the environments included

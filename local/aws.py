@@ -1,4 +1,4 @@
-"""The emulated AWS: `python -m local.aws` is ministack with four of its answers corrected, settings by environment.
+"""The emulated AWS: `python -m local.aws` is ministack with five of its answers corrected, settings by environment.
 
 1. S3's `Object Created` events name the version of the object in a versioned bucket, as S3's do
    (https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html); ministack leaves `version-id` out.
@@ -8,6 +8,8 @@
    it; ministack keeps the parameter's text, cannot compare it, and polls no queue at all any more.
 4. `SimulatePrincipalPolicy` heeds the request's ContextEntries; ministack evaluates without, so that a statement with a
    condition never allows anything.
+5. Functions run at the clock of this cloud, whatever their stack's parameters say: its two variables are as reserved
+   as AWS_REGION is. So the template that goes to AWS is deployed here as it is.
 
 With IAM enforced (`local/iam.py`), the gate before Bedrock (`local/gate.py`) is served from here too.
 
@@ -29,6 +31,7 @@ from local.errors import CloudError
 from local.settings import GATE_PORT, GATE_UPSTREAM, IAM_LOG
 
 BEDROCK_SOURCE = "aws.bedrock"
+CLOCK_VARIABLES = ("SLACKWATER_CLOCK_RATE", "SLACKWATER_CLOCK_ORIGIN")
 
 
 def name_versions(s3: ModuleType, eventbridge: ModuleType) -> None:
@@ -108,10 +111,22 @@ def simulate_with_context(iam: ModuleType, iam_evaluator: ModuleType) -> None:
     setattr(iam_evaluator, "evaluate", evaluate_in_context)  # noqa: B010
 
 
+def keep_the_clock(lambda_runtime: ModuleType) -> None:
+    """Correction 5."""
+    reserved = getattr(lambda_runtime, "_RESERVED_RUNTIME_ENV_VARS", None)
+    if not isinstance(reserved, set):
+        raise _missing(lambda_runtime, "_RESERVED_RUNTIME_ENV_VARS")
+    reserved.update(CLOCK_VARIABLES)
+
+
+def _missing(module: ModuleType, name: str) -> CloudError:
+    return CloudError(f"this ministack has no {module.__name__}.{name}: install the release pinned in pyproject")
+
+
 def _function(module: ModuleType, name: str) -> Callable[..., Any]:
     found = getattr(module, name, None)
     if not callable(found):
-        raise CloudError(f"this ministack has no {module.__name__}.{name}: install the release pinned in pyproject")
+        raise _missing(module, name)
     return found  # type: ignore[no-any-return]
 
 
@@ -127,13 +142,14 @@ def _enforce_iam() -> None:
 def main() -> None:
     """Serves until it is killed."""
     from ministack import app  # noqa: PLC0415  (reads its settings from the environment when imported)
-    from ministack.core import iam_evaluator  # noqa: PLC0415
+    from ministack.core import iam_evaluator, lambda_runtime  # noqa: PLC0415
     from ministack.services import eventbridge, iam, lambda_svc, s3  # noqa: PLC0415
 
     name_versions(s3, eventbridge)
     accept_bedrock_events(eventbridge)
     count_workers_in_numbers(lambda_svc)
     simulate_with_context(iam, iam_evaluator)
+    keep_the_clock(lambda_runtime)
     if IAM_LOG in os.environ:
         _enforce_iam()
     # The SAM transform takes a second to load: now, instead of in the middle of CreateStack.

@@ -49,6 +49,7 @@ class Cloud:
     runtime_url: str
     batch_enabled: bool
     state_dir: Path
+    empty: bool
     clients: Clients = dataclasses.field(repr=False, compare=False)
     supervisor: subprocess.Popen[bytes] | None = dataclasses.field(default=None, repr=False, compare=False)
 
@@ -130,6 +131,7 @@ def start(
     progress: Progress | None = None,
     environ: Mapping[str, str] | None = None,
     iam: bool = False,
+    empty: bool = False,
 ) -> Cloud:
     """Starts a cloud and returns when the stack is deployed and the tick beats. Raises CloudError with what went wrong.
 
@@ -137,6 +139,7 @@ def start(
     over our emulator and over `bedrock_endpoint`; the clock then runs at 1. `parameters` are for the template;
     `satellites` are further batch regions, those of the shipped profiles by default. With `iam` the functions may do
     what their roles allow and no more, at our own Bedrock emulator too; each decision is a line of `logs/iam.jsonl`.
+    An `empty` cloud has no stack: deploy one as on AWS, then `find` knows its outputs.
     """
     environ = os.environ if environ is None else environ
     control, runtime, rate, batch = choose_bedrock(environ, bedrock_endpoint, clock_rate)
@@ -154,7 +157,7 @@ def start(
         docker=docker,
         detached=detached,
         satellites=_satellites(template) if satellites is None else tuple(satellites),
-        parameters=dict(parameters or {}), iam=iam,
+        parameters=dict(parameters or {}), iam=iam, empty=empty,
     )
     if iam and (control or runtime):
         raise CloudError("IAM can be enforced only before our own Bedrock emulator")

@@ -43,6 +43,7 @@ class Settings:
     detached: bool
     satellites: tuple[str, ...] = ()
     iam: bool = False  # functions may do what their roles' policies allow, and no more
+    empty: bool = False  # no stack of ours: somebody else deploys one
     parameters: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def dumps(self) -> str:
@@ -147,6 +148,9 @@ def emulator_environment(
         "AWS_ENDPOINT_URL_BEDROCK": bedrock_url,
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": runtime_url,
         "POWERTOOLS_TRACE_DISABLED": "true",  # there is no X-Ray daemon here
+        # Time is this cloud's, so the functions learn it from here whatever their stack says (`local/aws.py`).
+        "SLACKWATER_CLOCK_RATE": f"{settings.clock_rate:g}",
+        "SLACKWATER_CLOCK_ORIGIN": str(settings.clock_origin),
     }
 
 

@@ -60,6 +60,8 @@ class Supervisor:
         try:
             state = self._start()
             write_state(self._settings.state_dir, state)
+            if self._settings.empty:
+                self._welcome(state)
             self._report({"ready": state})
             self._watch()
         finally:
@@ -87,8 +89,10 @@ class Supervisor:
         self._wait("aws", f"{endpoint}/_ministack/health")
         if s.own_bedrock:
             self._wait("bedrock", f"{control_url}/_control/health")
-        self._report({"step": "deploy"})
-        outputs, satellites = self._deploy(clients)
+        outputs, satellites = {}, {}
+        if not s.empty:
+            self._report({"step": "deploy"})
+            outputs, satellites = self._deploy(clients)
         if s.docker:
             for url in {endpoint, control_url}:
                 forward(DOCKER_HOST_ADDRESS, url)
@@ -100,6 +104,7 @@ class Supervisor:
             "runtime_url": s.runtime_url or control_url,
             "region": REGION,
             "stack": STACK,
+            "empty": s.empty,
             "outputs": outputs,
             "satellites": satellites,
             "clock_rate": s.clock_rate,
@@ -121,6 +126,18 @@ class Supervisor:
         if tick := function_name(clients, REGION, STACK, "TickFunction"):
             Ticker(clients, REGION, tick, s.clock_rate, self.ended).start()
         return outputs, satellites
+
+    def _welcome(self, state: Mapping[str, Any]) -> None:
+        """Waits for a stack that somebody else deploys, and lets the state file know it."""
+        from local.newcomer import Newcomer  # noqa: PLC0415
+
+        def report(stack: str | None, outputs: Mapping[str, str]) -> None:
+            known = {**state, "stack": stack or STACK, "outputs": dict(outputs)}
+            write_state(self._settings.state_dir, known)
+            _log.info("the stack here is %s", stack)
+
+        assert self._clients is not None
+        Newcomer(self._clients, REGION, self._settings.clock_rate, self.ended, report).start()
 
     def _start_bedrock(self, endpoint: str) -> str:
         s = self._settings

@@ -100,6 +100,7 @@ def start(
     port: int | None = None,
     docker: bool = False,
     detached: bool = False,
+    empty: bool = False,
 ) -> local_cloud.Cloud:
     """`local.cloud.start` with a spinner on a terminal, one line a step elsewhere. Raises CloudError."""
 
@@ -110,6 +111,7 @@ def start(
             port=port,
             docker=docker,
             detached=detached,
+            empty=empty,
             progress=progress,
             environ=callers_environment(),
         )

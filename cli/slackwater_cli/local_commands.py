@@ -40,6 +40,7 @@ def up(
     ] = None,
     rate: Rate = None,
     docker: Annotated[bool, typer.Option("--docker", help="Listen on docker0 too, for `sam local invoke`.")] = False,
+    empty: Annotated[bool, typer.Option("--empty", help="An account with nothing in it, for `sam deploy`.")] = False,
     json: Json = False,
 ) -> None:
     """Start an embedded cloud that stays until `slackwater local down`.
@@ -56,12 +57,13 @@ def up(
     if cloud is None:
         speed = embedded.UP_RATE if rate is None else rate
         cloud = embedded.start(
-            screen, state_dir=embedded.state_dir(), rate=speed, port=port, docker=docker, detached=True
+            screen, state_dir=embedded.state_dir(), rate=speed, port=port, docker=docker, detached=True, empty=empty
         )
         screen.note("the embedded cloud is up")
-    elif _differs(cloud, port, rate):
+    elif _differs(cloud, port, rate) or cloud.empty != empty:
+        kind = "that was started with --empty already runs" if cloud.empty else "already runs"
         raise Complaint(
-            f"an embedded cloud already runs at {cloud.endpoint} (rate {cloud.clock_rate:g}): "
+            f"an embedded cloud {kind} at {cloud.endpoint} (rate {cloud.clock_rate:g}): "
             "stop it with `slackwater local down` before you start another",
             code="already_running",
         )
@@ -203,9 +205,12 @@ def _status_table(cloud: Cloud) -> Table:
     grid.add_row("AWS endpoint", cloud.endpoint)
     grid.add_row("Bedrock", cloud.runtime_url)
     grid.add_row("control", cloud.control_url)
-    grid.add_row("stack", f"{cloud.stack} in {cloud.region}")
-    grid.add_row("job queue", cloud.outputs.get("JobQueueUrl", "-"))
-    grid.add_row("inbox", f"s3://{cloud.outputs.get('BucketName', '-')}/inbox/<profile>/")
+    if cloud.outputs:
+        grid.add_row("stack", f"{cloud.stack} in {cloud.region}")
+        grid.add_row("job queue", cloud.outputs.get("JobQueueUrl", "-"))
+        grid.add_row("inbox", f"s3://{cloud.outputs.get('BucketName', '-')}/inbox/<profile>/")
+    else:
+        grid.add_row("stack", "none yet: sam deploy --config-env local")
     grid.add_row("processes", ", ".join(f"{name} {pid}" for name, pid in cloud.pids.items()))
     grid.add_row("Lambda workers", ", ".join(map(str, cloud.worker_pids())) or "none yet")
     grid.add_row("logs", str(cloud.logs()))
