@@ -279,7 +279,8 @@ def _profile_table(name: str, profile: Profile, offer: Offer, batch: Sequence[st
     grid.add_column(overflow="fold")
     grid.add_row("profile", Text(name))
     for field, value in profile.model_dump(mode="json").items():
-        if field not in ("routes", "batch_regions") and value not in (None, ""):
+        unset = value in (None, "") or (isinstance(value, dict) and not any(value.values()))  # no budget
+        if field not in ("routes", "batch_regions") and not unset:
             grid.add_row(field, Text(_text(value)))
     weights = profile.mode == "weighted"
     grid.add_row(

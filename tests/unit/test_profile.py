@@ -148,3 +148,14 @@ def test_shards_go_where_the_mode_says(capability, prices):
     assert [r.region for r in batch_shares(Mode.CHEAPEST, routes, price)] == ["eu-north-1"]
     assert batch_shares(Mode.PRIMARY, routes, price) == routes[:1]
     assert batch_shares(Mode.CHEAPEST, (), price) == ()
+
+
+def test_a_budget_is_read_exactly_whether_text_or_number():
+    text = profile(budget={"run_usd": "12.500000000001", "day_usd": "100"}).budget
+    assert (text.run_pico, text.day_pico) == (12_500_000_000_001, 100 * 10**12)
+    document = {"v": 1, "profiles": {"a": {"model": HAIKU, "home_region": "us-east-1", "budget": {"run_usd": 0.1}}}}
+    read = Profiles.from_bytes(orjson.dumps(document)).named("a")
+    assert (read.budget.run_pico, read.budget.day_pico) == (10**11, None)
+    assert read.model_dump(mode="json")["budget"] == {"run_usd": "0.1", "day_usd": None}
+    assert Profile.model_validate(read.model_dump(mode="json")) == read
+    assert profile().budget.run_pico is None

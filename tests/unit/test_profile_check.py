@@ -62,6 +62,12 @@ def test_everything_that_is_shipped_passes_the_door():
         ({"batch_max_records": 10}, "batch_max_records", "10", "greater than or equal to 100"),
         ({"default_deadline": "soon"}, "default_deadline", '"soon"', "90m, 6h"),
         ({"home_region": "Virginia"}, "home_region", '"Virginia"', "us-east-1"),
+        ({"budget": {"run_usd": 0}}, "budget.run_usd", "0", "more than 0 USD"),
+        ({"budget": {"day_usd": "-3.5"}}, "budget.day_usd", '"-3.5"', "more than 0 USD"),
+        ({"budget": {"day_usd": "a lot"}}, "budget.day_usd", '"a lot"', 'an amount in USD, such as "12.50"'),
+        ({"budget": {"run_usd": True}}, "budget.run_usd", "true", "an amount in USD"),
+        ({"budget": {"run_usd": "1e-13"}}, "budget.run_usd", '"1e-13"', "at most 12 decimals"),
+        ({"budget": {"week_usd": 1}}, "budget.week_usd", "1", "unknown field; allowed are run_usd, day_usd"),
     ],
 )  # fmt: skip
 def test_each_fault_names_its_field_its_value_and_what_would_be_allowed(changes, field, value, allowed):

@@ -25,6 +25,7 @@ from pydantic import (
 from slackwater.model.deadline import resolve
 from slackwater.model.errors import BadInput
 from slackwater.model.job import Lane
+from slackwater.model.money import MoneyError, pico_from_usd, usd_text
 from slackwater.model.profile_problems import BadProfiles, problems_of
 
 VERSION = 1
@@ -73,6 +74,50 @@ Region = Annotated[
     BeforeValidator(lambda value: _region(value) if isinstance(value, str) else value),
     WithJsonSchema({"type": "string", "pattern": f"^{_REGION.pattern}$"}),
 ]
+
+
+def _amount(value: object) -> str:
+    """A positive amount of USD as plain decimal text, exactly. Raises ValueError with the remedy.
+
+    The shortest text of a JSON number is what was written, up to 15 digits; text has no such limit.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError('should be an amount in USD, such as "12.50"')
+    try:
+        pico = pico_from_usd(repr(value) if isinstance(value, float) else value)
+    except MoneyError as exc:
+        raise ValueError(f'should be an amount in USD, such as "12.50": {exc}') from None
+    if pico <= 0:
+        raise ValueError("should be more than 0 USD; without the field there is no limit")
+    return usd_text(pico)
+
+
+Usd = Annotated[
+    str,
+    BeforeValidator(_amount),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "pattern": r"^\d*\.?\d+$"}, {"type": "number", "exclusiveMinimum": 0}]}
+    ),
+]
+
+
+class Budget(BaseModel):
+    """What a profile's jobs may cost, by the price table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_usd: Usd | None = Field(default=None, description="Of one run, in USD: a number or decimal text.")
+    day_usd: Usd | None = Field(default=None, description="Of one day (UTC), all runs together, in USD.")
+
+    @property
+    def run_pico(self) -> int | None:
+        """None: no limit."""
+        return None if self.run_usd is None else pico_from_usd(self.run_usd)
+
+    @property
+    def day_pico(self) -> int | None:
+        """None: no limit."""
+        return None if self.day_usd is None else pico_from_usd(self.day_usd)
 
 
 class RouteSpec(BaseModel):
@@ -141,6 +186,7 @@ class Profile(BaseModel):
         default=False,
         description="Whether structured output may go by batch: AWS's pages contradict each other on it.",
     )
+    budget: Budget = Field(default=Budget(), description="What its jobs may cost. Default: no limit.")
 
     @field_validator("lanes", "routes", "batch_regions", "residency")
     @classmethod
@@ -249,6 +295,7 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
     "document": tuple(Profiles.model_fields),
     "profile": tuple(Profile.model_fields),
     "route": tuple(RouteSpec.model_fields),
+    "budget": tuple(Budget.model_fields),
 }
 
 

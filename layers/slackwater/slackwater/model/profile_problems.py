@@ -47,7 +47,7 @@ class BadProfile(ConfigurationError):
 
 
 def problems_of(exc: ValidationError, fields: Mapping[str, Sequence[str]]) -> list[Problem]:
-    """Pydantic's findings as ours; `fields` are the names allowed in a `document`, `profile` and `route`."""
+    """Pydantic's findings as ours; `fields` are the names allowed in a `document`, `profile`, `route` and `budget`."""
     found = []
     for error in exc.errors(include_url=False):
         loc = list(error["loc"])
@@ -93,7 +93,8 @@ def _value(error: Any, field: str) -> str | None:
 def _allowed(rest: Sequence[Any], profile: str, error: Any, fields: Mapping[str, Sequence[str]]) -> str:
     match error["type"]:
         case "extra_forbidden":
-            level = "document" if not profile else "profile" if len(rest) == 1 else "route"
+            inner = "budget" if rest[:1] == ["budget"] else "route"
+            level = "document" if not profile else "profile" if len(rest) == 1 else inner
             return f"unknown field; allowed are {', '.join(fields[level])}"
         case "missing":
             return "is missing"
