@@ -1,4 +1,4 @@
-"""The emulated AWS: `python -m local.aws` is ministack with five of its answers corrected, settings by environment.
+"""The emulated AWS: `python -m local.aws` is ministack with six of its answers corrected, settings by environment.
 
 1. S3's `Object Created` events name the version of the object in a versioned bucket, as S3's do
    (https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html); ministack leaves `version-id` out.
@@ -10,6 +10,9 @@
    condition never allows anything.
 5. Functions run at the clock of this cloud, whatever their stack's parameters say: its two variables are as reserved
    as AWS_REGION is. So the template that goes to AWS is deployed here as it is.
+6. A state machine's definition that lies in S3 may be YAML, as `sam deploy` uploads ours
+   (https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-stepfunctions-statemachine.html);
+   ministack reads JSON only.
 
 With IAM enforced (`local/iam.py`), the gate before Bedrock (`local/gate.py`) is served from here too.
 
@@ -26,6 +29,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import yaml
 
 from local.errors import CloudError
 from local.settings import GATE_PORT, GATE_UPSTREAM, IAM_LOG
@@ -119,6 +124,17 @@ def keep_the_clock(lambda_runtime: ModuleType) -> None:
     reserved.update(CLOCK_VARIABLES)
 
 
+def read_yaml_workflows(provisioners: ModuleType) -> None:
+    """Correction 6, for definitions from anywhere: JSON begins with a brace, and no workflow in YAML does."""
+    declared = _function(provisioners, "_sfn_definition")
+
+    def sfn_definition(properties: dict[str, Any]) -> Any:
+        text = declared(properties)
+        return text if text.lstrip().startswith("{") else json.dumps(yaml.safe_load(text))
+
+    setattr(provisioners, "_sfn_definition", sfn_definition)  # noqa: B010
+
+
 def _missing(module: ModuleType, name: str) -> CloudError:
     return CloudError(f"this ministack has no {module.__name__}.{name}: install the release pinned in pyproject")
 
@@ -144,12 +160,14 @@ def main() -> None:
     from ministack import app  # noqa: PLC0415  (reads its settings from the environment when imported)
     from ministack.core import iam_evaluator, lambda_runtime  # noqa: PLC0415
     from ministack.services import eventbridge, iam, lambda_svc, s3  # noqa: PLC0415
+    from ministack.services.cloudformation import provisioners  # noqa: PLC0415
 
     name_versions(s3, eventbridge)
     accept_bedrock_events(eventbridge)
     count_workers_in_numbers(lambda_svc)
     simulate_with_context(iam, iam_evaluator)
     keep_the_clock(lambda_runtime)
+    read_yaml_workflows(provisioners)
     if IAM_LOG in os.environ:
         _enforce_iam()
     # The SAM transform takes a second to load: now, instead of in the middle of CreateStack.
