@@ -13,7 +13,7 @@ BUILD_PYTHON = $(TOOLS)/bin/python
 FOR_HOST = 0
 PYTEST_ARGS = --numprocesses 2 --dist loadfile
 FUNCTION = RouteFunction
-EVENT = events/route.sqs.one_good.json
+EVENT = events/route.sqs.one_job.json
 
 ENVIRONMENT = PYTHON="$(PYTHON)" sh tools/environment
 SAM = $(TOOLS)/bin/sam

@@ -93,14 +93,14 @@ def test_only_the_message_that_is_no_json_goes_back(app, table, log):
 def test_a_patient_job_is_pooled_and_a_late_one_fails_without_a_call(app, table):
 
     assert app.lambda_handler(event("patient_job", sent_s=time.time()), CONTEXT) == {"batchItemFailures": []}
-    assert app.lambda_handler(event("one_good", sent_s=time.time() - 7200), CONTEXT) == {"batchItemFailures": []}
+    assert app.lambda_handler(event("one_job", sent_s=time.time() - 7200), CONTEXT) == {"batchItemFailures": []}
     (run,) = runs(table)
     assert run | {"accepted": 2, "unsettled": 1, "failed": 1} == run
 
 
 def test_a_closing_word_is_heard(app, table):
 
-    app.lambda_handler(event("one_good", sent_s=time.time() - 7200), CONTEXT)
+    app.lambda_handler(event("one_job", sent_s=time.time() - 7200), CONTEXT)
     assert app.lambda_handler(event("close_run", sent_s=time.time()), CONTEXT) == {"batchItemFailures": []}
     (run,) = runs(table)
     assert run["expected"] == 1
