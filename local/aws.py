@@ -1,4 +1,4 @@
-"""The emulated AWS: `python -m local.aws` is ministack with six of its answers corrected, settings by environment.
+"""The emulated AWS: `python -m local.aws` is ministack with some of its answers corrected, settings by environment.
 
 1. S3's `Object Created` events name the version of the object in a versioned bucket, as S3's do
    (https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html); ministack leaves `version-id` out.
@@ -13,10 +13,11 @@
 6. A state machine's definition that lies in S3 may be YAML, as `sam deploy` uploads ours
    (https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-stepfunctions-statemachine.html);
    ministack reads JSON only.
+7. A layer is unpacked once and not for each worker (`local/unpacked.py`).
 
 With IAM enforced (`local/iam.py`), the gate before Bedrock (`local/gate.py`) is served from here too.
 
-Each wraps one function or two. A ministack in which such a name is gone is refused at start.
+Each wraps a name or two. A ministack in which such a name is gone is refused at start.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ import yaml
 
 from local.errors import CloudError
 from local.settings import GATE_PORT, GATE_UPSTREAM, IAM_LOG
+from local.unpacked import unpack_once
 
 BEDROCK_SOURCE = "aws.bedrock"
 CLOCK_VARIABLES = ("SLACKWATER_CLOCK_RATE", "SLACKWATER_CLOCK_ORIGIN")
@@ -168,6 +170,7 @@ def main() -> None:
     simulate_with_context(iam, iam_evaluator)
     keep_the_clock(lambda_runtime)
     read_yaml_workflows(provisioners)
+    unpack_once(lambda_runtime)
     if IAM_LOG in os.environ:
         _enforce_iam()
     # The SAM transform takes a second to load: now, instead of in the middle of CreateStack.

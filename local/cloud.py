@@ -157,7 +157,9 @@ def start(
         docker=docker,
         detached=detached,
         satellites=_satellites(template) if satellites is None else tuple(satellites),
-        parameters=dict(parameters or {}), iam=iam, empty=empty,
+        parameters=dict(parameters or {}),
+        iam=iam,
+        empty=empty,
     )
     if iam and (control or runtime):
         raise CloudError("IAM can be enforced only before our own Bedrock emulator")

@@ -89,7 +89,8 @@ class Supervisor:
         self._wait("aws", f"{endpoint}/_ministack/health")
         if s.own_bedrock:
             self._wait("bedrock", f"{control_url}/_control/health")
-        outputs, satellites = {}, {}
+        outputs: dict[str, str] = {}
+        satellites: dict[str, dict[str, str]] = {}
         if not s.empty:
             self._report({"step": "deploy"})
             outputs, satellites = self._deploy(clients)
