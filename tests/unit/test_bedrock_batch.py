@@ -9,6 +9,7 @@ from botocore.stub import ANY, Stubber
 
 from slackwater.adapters.bedrock_batch import OPERATIONS, BatchJobs
 from slackwater.model.batch_job import BatchCallFailed
+from slackwater.model.native import RequestType
 from slackwater.policy.classify import KNOWN_BATCH_CODES, BatchFault
 
 ARN = "arn:aws:bedrock:us-west-2:123456789012:model-invocation-job/abcdefghijkl"
@@ -49,6 +50,7 @@ def create(jobs, **changes):
         "region": "us-west-2",
         "name": "sw-abcdef-s1-a1",
         "model_id": "m",
+        "request_type": RequestType.CONVERSE,
         "input_key": "v1/shards/s1/in.jsonl",
         "output_prefix": "v1/shards/s1/out/",
         "timeout_h": 30,
@@ -73,6 +75,13 @@ def test_a_create_has_one_name_as_token_too_and_the_exact_input(jobs, stub):
         },
     )
     assert create(jobs) == ARN
+
+
+def test_native_records_are_sent_as_an_invoke_model_job(jobs, stub):
+    wanted = {name: ANY for name in ("jobName", "clientRequestToken", "roleArn", "modelId", "inputDataConfig")}
+    wanted |= {"outputDataConfig": ANY, "timeoutDurationInHours": ANY, "modelInvocationType": "InvokeModel"}
+    stub.add_response("create_model_invocation_job", {"jobArn": ARN}, wanted)
+    assert create(jobs, request_type=RequestType.INVOKE_MODEL) == ARN
 
 
 @pytest.mark.parametrize(("wanted", "sent"), [(1, 24), (24, 24), (25, 25), (168, 168), (900, 168)])

@@ -77,7 +77,7 @@ def test_a_slackwater_line_is_a_job_message() -> None:
             "request": REQUEST,
         },
     )
-    assert row == ("a", REQUEST, frozenset(), (None, "p", "6h", Lane.FLEX), {"t": "x"})
+    assert row == ("a", REQUEST, frozenset(), (None, "p", "6h", Lane.FLEX), {"t": "x"}, None)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +104,7 @@ def test_a_converse_line_is_its_request_with_id_and_model_taken_out() -> None:
         REQUEST,
         frozenset(),
         ("m", None, None, None),
+        None,
         None,
     )
     assert read("converse", REQUEST).id is None

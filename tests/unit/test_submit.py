@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from slackwater.model.batch_job import BatchJob
+from slackwater.model.native import RequestType
 from slackwater.model.shard import ShardState
 from tests.unit.batch_rig import PREFIX, BatchWorld, Fuse, Killed, all_answered
 
@@ -31,6 +32,7 @@ def test_a_staged_shard_gets_one_job_whose_name_is_its_token(world):
             "region": "us-west-2",
             "name": f"{PREFIX}{shard}-a1",
             "model_id": "global.anthropic.claude-haiku-4-5-20251001-v1:0",
+            "request_type": RequestType.CONVERSE,
             "input_key": f"v1/shards/{shard}/in.jsonl",
             "output_prefix": f"v1/shards/{shard}/out/",
             "timeout_h": 24,

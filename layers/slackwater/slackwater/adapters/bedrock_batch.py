@@ -8,12 +8,15 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from slackwater.model.batch_job import BatchCallFailed, BatchJob
+from slackwater.model.native import RequestType
 from slackwater.policy.classify import BatchFault, classify_batch
 
 ONE_ATTEMPT: Final = Config(retries={"total_max_attempts": 1}, connect_timeout=3, read_timeout=30)
 MIN_TIMEOUT_H: Final = 24  # timeoutDurationInHours: 24–168 (API reference, CreateModelInvocationJob)
 MAX_TIMEOUT_H: Final = 168
 PAGE: Final = 1000
+
+INVOCATION_TYPES: Final = {RequestType.CONVERSE: "Converse", RequestType.INVOKE_MODEL: "InvokeModel"}
 
 OPERATIONS: Final = {
     "create": "create_model_invocation_job",
@@ -46,7 +49,15 @@ class BatchJobs:
         return tuple(self._buckets)
 
     def create(
-        self, *, region: str, name: str, model_id: str, input_key: str, output_prefix: str, timeout_h: int
+        self,
+        *,
+        region: str,
+        name: str,
+        model_id: str,
+        request_type: RequestType,
+        input_key: str,
+        output_prefix: str,
+        timeout_h: int,
     ) -> str:
         """Creates the job and gives its ARN; `name` is its `clientRequestToken` too: a repeat makes no second."""
         bucket = self._buckets[region]
@@ -57,7 +68,7 @@ class BatchJobs:
             clientRequestToken=name,
             roleArn=self._roles.get(region) or self._default_role,
             modelId=model_id,
-            modelInvocationType="Converse",
+            modelInvocationType=INVOCATION_TYPES[request_type],
             inputDataConfig={"s3InputDataConfig": {"s3InputFormat": "JSONL", "s3Uri": f"s3://{bucket}/{input_key}"}},
             outputDataConfig={"s3OutputDataConfig": {"s3Uri": f"s3://{bucket}/{output_prefix}"}},
             timeoutDurationInHours=max(MIN_TIMEOUT_H, min(MAX_TIMEOUT_H, timeout_h)),

@@ -1,16 +1,20 @@
-"""Converse in any region, one attempt a call; every error leaves here as a CallFailed that says who must act."""
+"""Converse and InvokeModel in any region, one attempt a call; every error leaves as a CallFailed that says who must
+act."""
 
 import time
 from threading import Lock
 from typing import Any, Final
 
 import boto3
+import orjson
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from slackwater.adapters.blobs import for_files, for_sdk
 from slackwater.model.errors import BadInput, CallFailed
 from slackwater.model.job import Lane, Route
+from slackwater.model.native import NativeBody, Request
+from slackwater.model.native_usage import usage_of
 from slackwater.model.usage import Usage, UsageError
 from slackwater.policy.classify import Fault, classify
 from slackwater.usecases.ports import Answer
@@ -30,8 +34,11 @@ class BedrockRuntime:
         self._clients: dict[tuple[str, int], Any] = {}
         self._lock = Lock()
 
-    def converse(self, route: Route, lane: Lane, request: dict[str, Any], *, read_timeout_s: float) -> Answer:
-        """Makes one call. Raises CallFailed; the service's message may quote a prompt, so only its code is kept."""
+    def converse(self, route: Route, lane: Lane, request: Request, *, read_timeout_s: float) -> Answer:
+        """Makes one call, by the operation of the request's type. Raises CallFailed; the service's message may quote a
+        prompt, so only its code is kept."""
+        if isinstance(request, NativeBody):
+            return self._invoke_model(route, lane, request, read_timeout_s)
         tier = "flex" if lane is Lane.FLEX else route.tier
         asked = {} if tier == "default" else {"serviceTier": {"type": tier}}
         client = self._client(route.region, read_timeout_s)
@@ -54,6 +61,25 @@ class BedrockRuntime:
         served = (response.get("serviceTier") or {}).get("type") or tier
         return Answer(for_files(operation.output_shape, response), _usage(response), latency_ms, served)
 
+    def _invoke_model(self, route: Route, lane: Lane, request: NativeBody, read_timeout_s: float) -> Answer:
+        tier = "flex" if lane is Lane.FLEX else route.tier
+        asked = {} if tier == "default" else {"serviceTier": tier}
+        client = self._client(route.region, read_timeout_s)
+        body, json = orjson.dumps(request.body), "application/json"
+        began = time.perf_counter()
+        try:
+            response = client.invoke_model(modelId=route.model_id, body=body, contentType=json, accept=json, **asked)
+            written = response["body"].read()
+        except ClientError as exc:
+            raise _failure(exc) from None
+        except BotoCoreError as exc:
+            name = type(exc).__name__
+            raise CallFailed(name, classify(name)) from None
+        latency_ms = round((time.perf_counter() - began) * 1000)
+        answer = _object(written)
+        headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        return Answer(answer, usage_of(answer, headers), latency_ms, response.get("serviceTier") or tier)
+
     def _client(self, region: str, read_timeout_s: float) -> Any:
         timeout = -(-int(read_timeout_s) // TIMEOUT_STEP_S) * TIMEOUT_STEP_S
         with self._lock:  # making a client is not thread-safe, using one is (boto3 guide, Multithreading)
@@ -70,6 +96,17 @@ class BedrockRuntime:
                     ),
                 )
             return self._clients[region, timeout]
+
+
+def _object(written: bytes) -> dict[str, Any]:
+    """An answer's JSON. What cannot be read was paid for all the same, like a reply that was lost."""
+    try:
+        answer = orjson.loads(written)
+    except orjson.JSONDecodeError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise CallFailed("UnreadableAnswer", Fault.UNKNOWN)
+    return answer
 
 
 def _usage(response: dict[str, Any]) -> Usage | None:

@@ -2,10 +2,10 @@
 
 from collections import Counter
 from threading import Lock
-from typing import Any
 
 from slackwater.model.errors import CallFailed
 from slackwater.model.job import Lane, Route
+from slackwater.model.native import Request
 from slackwater.policy.classify import Fault
 from slackwater.usecases.ports import Answer, OnDemand
 
@@ -18,7 +18,7 @@ class CountingThrottles:
         self._counts: Counter[str] = Counter()
         self._lock = Lock()
 
-    def converse(self, route: Route, lane: Lane, request: dict[str, Any], *, read_timeout_s: float) -> Answer:
+    def converse(self, route: Route, lane: Lane, request: Request, *, read_timeout_s: float) -> Answer:
         """The other's call. Raises CallFailed."""
         try:
             return self._caller.converse(route, lane, request, read_timeout_s=read_timeout_s)

@@ -8,6 +8,7 @@ from typing import Any
 
 from slackwater.model.errors import BadInput, SlackwaterError
 from slackwater.model.job import Job, Lane
+from slackwater.model.native import Request
 
 
 class JobState(StrEnum):
@@ -53,7 +54,7 @@ class Asked:
     sha: str
     deadline: datetime
     first_sent_at: datetime
-    request: dict[str, Any]
+    request: Request
     body: dict[str, Any]  # the job message, to be sent again
     lane: Lane | None = None
     tags: dict[str, str] | None = None

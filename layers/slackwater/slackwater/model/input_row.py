@@ -1,10 +1,13 @@
-"""Rows of a run's input blocks: `{"line", "id", "request"}`, and `profile`, `deadline`, `lane`, `tags` where the
-file's default does not apply. What is derived from a row is derived here, so that all readers derive alike."""
+"""Rows of a run's input blocks: `{"line", "id", "request"}`, and `request_type` where that is not `converse`,
+`profile`, `deadline`, `lane`, `tags` where the file's default does not apply.
+
+What is derived from a row is derived here, so that all readers derive alike."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from slackwater.model import ids
+from slackwater.model.native import INVOKE_MODEL, NativeBody, Request, plain, typed
 
 
 def default_id(line: int) -> str:
@@ -22,3 +25,15 @@ def caller_id(row: Mapping[str, Any]) -> str | None:
 def job_id(run_id: str, row: Mapping[str, Any]) -> str:
     """The job of a row."""
     return ids.job_of_line(run_id, caller_id(row), row["line"])
+
+
+def request_of(row: Mapping[str, Any]) -> Request:
+    """The request of a row (or of a job message: it says so alike)."""
+    return typed(row["request"], row.get("request_type"))
+
+
+def request_fields(request: Request) -> dict[str, Any]:
+    """What a row says of its request."""
+    if isinstance(request, NativeBody):
+        return {"request": plain(request), "request_type": INVOKE_MODEL}
+    return {"request": request}

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+
+from slackwater.model.native import Request
 
 
 class Lane(StrEnum):
@@ -16,7 +17,7 @@ class Lane(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`request` is a Converse body without its model; `line` is the file's line or the queue run's ordinal."""
+    """`request` knows its type (`model.native`); `line` is the file's line or the queue run's ordinal."""
 
     run_id: str
     block: str
@@ -25,7 +26,7 @@ class Job:
     job: str
     profile: str
     deadline: datetime
-    request: dict[str, Any]
+    request: Request
     lane: Lane | None = None  # the caller forces one
     tags: dict[str, str] | None = None
 

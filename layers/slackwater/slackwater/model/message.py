@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from slackwater.model import native
 from slackwater.model import request as converse
 from slackwater.model.checks import shortened, step
 from slackwater.model.errors import BadInput, SlackwaterError
@@ -24,7 +25,7 @@ Tags = Annotated[
     dict[Annotated[str, Field(min_length=1, max_length=128)], Annotated[str, Field(max_length=256)]],
     Field(max_length=50),
 ]
-ResultDialect = Literal["slackwater", "openai"]
+ResultDialect = Literal["slackwater", "openai", "anthropic", "bedrock", "converse", "input"]
 
 
 class _Checked(BaseModel):
@@ -41,10 +42,15 @@ class JobMessage(_Checked):
     deadline: Annotated[str, Field(min_length=1, max_length=MAX_DEADLINE_CHARS)] | None = None
     run_id: Id | None = None
     request: dict[str, Any]
+    request_type: Literal["converse", "invoke_model"] | None = None
     lane: Annotated[Lane, Field(strict=False)] | None = None
     tags: Tags | None = None
     reply_to: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:sqs:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_.-]+$")] | None = None
     result_dialect: ResultDialect | None = None
+
+    def typed_request(self) -> native.Request:
+        """The request, which knows its type."""
+        return native.typed(self.request, self.request_type)
 
 
 class CloseRun(_Checked):
@@ -120,7 +126,10 @@ def job_message(found: dict[str, Any]) -> JobMessage:
     """The job message in a JSON object, its request checked. Raises BadMessage."""
     message = job_frame(found)
     try:
-        converse.check(message.request, "/request")
+        if message.request_type == native.INVOKE_MODEL:
+            native.check_any(message.request, "/request")  # the rest follows from the profile's model
+        else:
+            converse.check(message.request, "/request")
     except BadInput as exc:
         raise BadMessage(exc.message, exc.pointer, _known(found)) from None
     return message

@@ -6,6 +6,7 @@ from typing import Any
 from slackwater.model.clock import iso
 from slackwater.model.job import Job, Lane, Route
 from slackwater.model.money import usd_float
+from slackwater.model.native import INVOKE_MODEL, NativeBody
 from slackwater.model.usage import Usage
 
 VERSION = 1
@@ -41,6 +42,8 @@ def succeeded(
         price_version=price_version,
         latency_ms=latency_ms,
     )
+    if isinstance(job.request, NativeBody):  # `response` is the model's own body, not Converse's
+        line["request_type"] = INVOKE_MODEL
     return line
 
 

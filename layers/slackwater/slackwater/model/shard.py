@@ -7,6 +7,7 @@ from typing import Final
 
 from slackwater.model import names
 from slackwater.model.job import Lane, Route
+from slackwater.model.native import RequestType
 
 FIRST_GENERATION: Final = 1
 """Of the first shard that holds a job; a rescue by batch is the next."""
@@ -50,6 +51,7 @@ class Shard:
     deadline_at: datetime  # the latest of its jobs
     guard_at: datetime  # from here on the job is stopped and what is missing rescued
     generation: int = 0
+    request_type: RequestType = RequestType.CONVERSE  # of all its records
     profiles_version: str = ""
     rescue_lane: Lane = Lane.ON_DEMAND
     alternatives: tuple[Route, ...] = ()  # other ways to run it as a batch job, in the order to try

@@ -12,6 +12,7 @@ from typing import Final
 from slackwater.model import request as traits_of
 from slackwater.model.clock import iso
 from slackwater.model.job import Lane, Route
+from slackwater.model.native import INVOKE_MODEL, RequestType
 from slackwater.model.profile import Mode
 from slackwater.policy.forecast import Forecast, guard_at, latest_start
 from slackwater.policy.prices import PriceBook
@@ -63,6 +64,7 @@ class Ways:
     batch: tuple[Route, ...] = ()
     batch_enabled: bool = True
     batch_structured_output: bool = False
+    batch_types: frozenset[RequestType] = frozenset(RequestType)  # that its batch jobs may have
 
     def of(self, lane: Lane) -> tuple[Route, ...]:
         """The routes of a lane."""
@@ -230,6 +232,9 @@ def _refusal(lane: Lane, scene: _Scene) -> str | None:
 
 
 def _not_by_batch(scene: _Scene) -> str | None:
+    kind = RequestType.INVOKE_MODEL if INVOKE_MODEL in scene.load.traits else RequestType.CONVERSE
+    if kind not in scene.ways.batch_types:
+        return f"the model's batch jobs take no {kind} records"
     for trait in sorted(scene.load.traits & _NOT_IN_BATCH.keys()):
         if trait != traits_of.STRUCTURED_OUTPUT or not scene.ways.batch_structured_output:
             return _NOT_IN_BATCH[trait]

@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple, Self
 
 from slackwater.model.clock import iso, parse_iso
+from slackwater.model.input_row import request_of
 from slackwater.model.job import Lane
-from slackwater.model.request import shape
+from slackwater.model.native import shape
 
 MAX_CLASSES: Final = 200
 STEPS_S: Final = (60, 3600, 86400, 10**12)
@@ -91,7 +92,7 @@ class Classes:
                 row.get("profile"),
                 None if deadline is None else parse_iso(deadline),
                 None if lane is None else Lane(lane),
-                shape(row["request"]),
+                shape(request_of(row)),
             )
         ]
 

@@ -4,6 +4,7 @@ from collections.abc import Container, Iterable, Sequence
 from typing import NoReturn
 
 from slackwater.model.job import Lane, Route
+from slackwater.model.native import RequestType
 from slackwater.model.profile import IN_REGION, Mode, Profile, RouteSpec, Tier
 from slackwater.model.profile_problems import BadProfile
 from slackwater.policy.capability import Capability, RouteKind, allowed_by_residency
@@ -91,6 +92,16 @@ def batch_routes(
         if region in deployed:
             found.append(_route(way, route.weight if route else 1))
     return tuple(found)
+
+
+def batch_types(routes: Iterable[Route], capability: Capability) -> frozenset[RequestType]:
+    """The request types that a batch job may have on every one of these routes."""
+    words = {"Converse": RequestType.CONVERSE, "InvokeModel": RequestType.INVOKE_MODEL}
+    types = frozenset(RequestType)
+    for route in routes:
+        listed = capability.batch_request_types(route.base_model, route.region, _prefix(route))
+        types &= {words[word] for word in listed if word in words}
+    return types
 
 
 def typical_price(prices: PriceBook, lane: Lane = Lane.ON_DEMAND) -> PriceOf:

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import orjson
 
+from slackwater.model.native import NativeBody, Request, content_blocks, output_limit
+
 BYTES_PER_TOKEN: Final = 3.6
 TOKENS_PER_MESSAGE: Final = 4
 """The frame of a message and its role."""
@@ -23,6 +25,7 @@ DEFAULT_MAX_OUTPUT_TOKENS: Final = 4_096
 """What is reckoned with where a request has no `maxTokens`."""
 
 _PART_OF_THE_PROMPT: Final = ("toolConfig", "outputConfig", "additionalModelRequestFields", "promptVariables")
+_PART_OF_A_NATIVE_PROMPT: Final = ("tools", "toolConfig", "output_config", "response_format")
 
 
 def of_text(size_bytes: int, messages: int, requests: int = 1) -> int:
@@ -32,8 +35,10 @@ def of_text(size_bytes: int, messages: int, requests: int = 1) -> int:
     )  # whole numbers: 18 / 5 = BYTES_PER_TOKEN
 
 
-def input_tokens(request: dict[str, Any]) -> int:
-    """About how many input tokens a checked request takes."""
+def input_tokens(request: Request) -> int:
+    """About how many input tokens a checked request of either type takes."""
+    if isinstance(request, NativeBody):
+        return _native_tokens(request.body)
     size = other = 0
     messages = request["messages"]
     for blocks in ([request["system"]] if "system" in request else []) + [message["content"] for message in messages]:
@@ -47,13 +52,37 @@ def input_tokens(request: dict[str, Any]) -> int:
     return of_text(size, len(messages)) + other
 
 
-def max_output_tokens(request: dict[str, Any], default: int = DEFAULT_MAX_OUTPUT_TOKENS) -> int:
+def max_output_tokens(request: Request, default: int = DEFAULT_MAX_OUTPUT_TOKENS) -> int:
     """How many output tokens the request allows, `default` where it does not say."""
-    config = request.get("inferenceConfig")
-    if config is None:
-        return default
-    limit: int = config.get("maxTokens", default)
-    return limit
+    limit = output_limit(request)
+    return default if limit is None else limit
+
+
+def _native_tokens(body: dict[str, Any]) -> int:
+    """Text counts by its bytes, a picture as in Converse, other media by their size, the rest as the JSON it is."""
+    size = _text_bytes(body.get("prompt") or "")
+    other = 0
+    for block in content_blocks(body):
+        words = block.get("text")
+        if type(words) is str:
+            size += _text_bytes(words)
+        else:
+            other += _native_block_tokens(block)
+    size += sum(_json_bytes(body[name]) for name in _PART_OF_A_NATIVE_PROMPT if name in body)
+    other += TOKENS_PER_IMAGE * len(body.get("images") or ())
+    return of_text(size, len(body.get("messages", ())) or 1) + other
+
+
+def _native_block_tokens(block: dict[str, Any]) -> int:
+    kind = block.get("type") or next(iter(block), "")
+    if kind in ("image", "image_url"):
+        return TOKENS_PER_IMAGE
+    if kind in ("document", "video", "audio", "input_audio", "file"):
+        return max(TOKENS_PER_S3_MEDIA, math.ceil(_json_bytes(block) * 3 / 4 / BYTES_PER_MEDIA_TOKEN))
+    if kind in ("cachePoint", "tool_result", "toolResult"):  # what is in a result is counted by itself
+        inner = block.get("content")
+        return TOKENS_PER_MESSAGE + (math.ceil(_text_bytes(inner) / BYTES_PER_TOKEN) if type(inner) is str else 0)
+    return math.ceil(_json_bytes(block) / BYTES_PER_TOKEN)
 
 
 def _text_bytes(words: str) -> int:

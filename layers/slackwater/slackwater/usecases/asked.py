@@ -12,8 +12,8 @@ from slackwater.model.clock import later
 from slackwater.model.deadline import resolve
 from slackwater.model.errors import BadInput
 from slackwater.model.message import BadMessage, CloseRun, Envelope, JobMessage, Known, job_message, parse_body
+from slackwater.model.native import NativeBody, Request, check, limit_pointer, output_limit, request_sha
 from slackwater.model.profile import DEFAULT_PROFILE, Profile, Profiles
-from slackwater.model.request import request_sha
 from slackwater.usecases.ports import Documents
 
 REFUSED_LIVES_S: Final = 3600.0  # the "deadline" of what is refused: only its row is to be written
@@ -59,7 +59,7 @@ class Reader:
         try:
             profile = self._profiles().named(profile_name)
             self._check_reply(message.reply_to)
-            _check_limit(profile, message.request)
+            _check_request(profile, message.typed_request())
             if message.deadline is None:
                 deadline = later(inbound.sent_at, profile.default_deadline_s)
             else:
@@ -69,7 +69,8 @@ class Reader:
                     raise BadInput(exc.message, "/deadline") from None
         except BadInput as exc:
             return self._refused(inbound, exc, known)
-        sha = request_sha(message.request)
+        request = message.typed_request()
+        sha = request_sha(request)
         job = ids.job_of_message(profile_name, name, message.job_id, sha)
         return Asked(
             message=inbound,
@@ -80,7 +81,7 @@ class Reader:
             sha=sha,
             deadline=deadline,
             first_sent_at=inbound.sent_at,
-            request=message.request,
+            request=request,
             body=body,
             lane=message.lane,
             tags=message.tags,
@@ -93,7 +94,8 @@ class Reader:
         if body is None:
             body = orjson.loads(self._documents.get(str(envelope.body_key)))
         message = job_message(body)
-        sha = request_sha(message.request)
+        request = message.typed_request()
+        sha = request_sha(request)
         return Asked(
             message=inbound,
             profile=message.profile or DEFAULT_PROFILE,
@@ -103,7 +105,7 @@ class Reader:
             sha=sha,
             deadline=envelope.deadline_at,
             first_sent_at=envelope.first_sent_at,
-            request=message.request,
+            request=request,
             body=body,
             lane=envelope.lane or message.lane,
             tags=message.tags,
@@ -126,11 +128,16 @@ class Reader:
         return _no_job(inbound, profile or DEFAULT_PROFILE, name, known.job_id, problem, reply_to=reply_to)
 
 
-def _check_limit(profile: Profile, request: dict[str, Any]) -> None:
+def _check_request(profile: Profile, request: Request) -> None:
+    """What only the profile can tell: whether its model takes a native body, and its bounds on answers."""
+    pointer = "/inferenceConfig/maxTokens"
+    if isinstance(request, NativeBody):
+        check(request, profile.model, "/request")
+        pointer = limit_pointer(profile.model)
     try:
-        profile.check_output_limit(request.get("inferenceConfig", {}).get("maxTokens"))
+        profile.check_output_limit(output_limit(request))
     except BadInput as exc:
-        raise BadInput(exc.message, "/request/inferenceConfig/maxTokens") from None
+        raise BadInput(exc.message, f"/request{pointer}") from None
 
 
 def _no_job(

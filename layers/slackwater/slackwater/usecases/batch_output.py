@@ -13,6 +13,8 @@ import orjson
 from slackwater.model import ids, result
 from slackwater.model.clock import parse_iso
 from slackwater.model.job import Job, Lane
+from slackwater.model.native import NativeBody, Request, RequestType
+from slackwater.model.native_usage import usage_of
 from slackwater.model.shard import Shard
 from slackwater.model.usage import Usage, UsageError
 from slackwater.policy.prices import PriceBook, list_pico
@@ -43,10 +45,11 @@ class Member:
         """Its place in its block."""
         return self.line - self.first_line
 
-    def as_job(self, profile: str) -> Job:
-        """The job for a result line; its request stays in the shard's file."""
+    def as_job(self, profile: str, request_type: RequestType = RequestType.CONVERSE) -> Job:
+        """The job for a result line; its request stays in the shard's file, here it has its type only."""
         run, block = self.group
-        return Job(run, block, self.line, self.id, self.job, profile, self.deadline, {}, None, self.tags)
+        request: Request = NativeBody({}) if request_type is RequestType.INVOKE_MODEL else {}
+        return Job(run, block, self.line, self.id, self.job, profile, self.deadline, request, None, self.tags)
 
 
 def members_of(index: Iterable[Mapping[str, Any]], shard: Shard) -> list[Member]:
@@ -173,7 +176,7 @@ class Join:
             self.counts.doubled += 1
         if self._answered[ordinal]:
             return
-        if isinstance(output, dict) and not error and isinstance(output.get("output"), dict):
+        if isinstance(output, dict) and not error and self._is_answer(output):
             self._errors.pop(ordinal, None)
             self._answer(ordinal, output)
         elif isinstance(error, dict):
@@ -181,14 +184,25 @@ class Join:
         else:  # neither an answer nor an error: as good as not there
             self.counts.unreadable += 1
 
+    def _is_answer(self, output: dict[str, Any]) -> bool:
+        """A native answer has another shape in every family: any object that is not empty is one."""
+        if self._shard.request_type is RequestType.INVOKE_MODEL:
+            return bool(output)
+        return isinstance(output.get("output"), dict)
+
+    def _usage(self, output: dict[str, Any]) -> Usage | None:
+        if self._shard.request_type is RequestType.INVOKE_MODEL:
+            return usage_of(output)
+        try:
+            return Usage.from_converse(output.get("usage"))
+        except (UsageError, AttributeError):  # impossible counts are unknown counts
+            return None
+
     def _answer(self, ordinal: int, output: dict[str, Any]) -> None:
         shard, member = self._shard, self._members[ordinal]
-        try:
-            usage = Usage.from_converse(output.get("usage"))
-        except (UsageError, AttributeError):  # impossible counts are unknown counts
-            usage = None
+        usage = self._usage(output)
         row = result.succeeded(
-            member.as_job(self._shard.profile),
+            member.as_job(shard.profile, shard.request_type),
             lane=Lane.BATCH,
             route=shard.route,
             tier="default",

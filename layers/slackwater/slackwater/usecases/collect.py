@@ -17,6 +17,7 @@ from slackwater.model import bits, ids
 from slackwater.model.clock import Clock, iso, later, parse_iso
 from slackwater.model.errors import NotYet
 from slackwater.model.job import Lane
+from slackwater.model.native import typed
 from slackwater.model.run import Unit
 from slackwater.model.shard import OwnerKind, Shard, ShardState
 from slackwater.policy.forecast import Forecast, guard_at
@@ -330,7 +331,7 @@ class Collect:
                 line=member.line,
                 id=member.id,
                 job=member.job,
-                request=record["modelInput"],
+                request=typed(record["modelInput"], shard.request_type),
                 first_line=member.first_line,
                 deadline_at=member.deadline,
                 tags=member.tags,

@@ -11,9 +11,10 @@ from slackwater.model.checks import shortened
 from slackwater.model.errors import BadInput
 from slackwater.model.job import Lane
 from slackwater.model.money import MoneyError, pico_from_usd
+from slackwater.model.native import RequestType
 from slackwater.model.profile import DEFAULT_PROFILE
 
-RESULT_DIALECTS: Final = ("slackwater", "openai")
+RESULT_DIALECTS: Final = ("slackwater", "openai", "anthropic", "bedrock", "converse", "input")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class FileOptions:
     lane: Lane | None = None
     max_cost_pico: int | None = None
     result_dialect: str = "slackwater"
+    request_type: RequestType | None = None  # of Bedrock's batch records
     warnings: tuple[str, ...] = ()
 
     @classmethod
@@ -94,6 +96,18 @@ def _result_dialect(value: str, _: datetime) -> str:
     return value
 
 
+def _request_type(value: str, _: datetime) -> RequestType:
+    if value not in tuple(RequestType):
+        raise BadInput(f"must be one of {', '.join(RequestType)}")
+    return RequestType(value)
+
+
 _OPTIONS: Final[Mapping[str, Callable[[str, datetime], Any]]] = MappingProxyType(
-    {"deadline": _deadline, "lane": _lane, "max-cost-usd": _max_cost, "result-dialect": _result_dialect}
+    {
+        "deadline": _deadline,
+        "lane": _lane,
+        "max-cost-usd": _max_cost,
+        "request-type": _request_type,
+        "result-dialect": _result_dialect,
+    }
 )

@@ -7,14 +7,14 @@ from typing import Final, Protocol
 from slackwater.model.clock import Clock
 from slackwater.model.errors import BadInput
 from slackwater.model.job import Lane
+from slackwater.model.native import shape
 from slackwater.model.profile import Profile, Profiles
-from slackwater.model.request import shape
 from slackwater.policy.capability import Capability
 from slackwater.policy.choose import Drain, JobLoad, Ways, choose
 from slackwater.policy.forecast import Forecast
 from slackwater.policy.pooling import FULL_JOBS
 from slackwater.policy.prices import PriceBook
-from slackwater.policy.routes import batch_routes, flex_routes, resolve_routes
+from slackwater.policy.routes import batch_routes, batch_types, flex_routes, resolve_routes
 from slackwater.policy.tokens import input_tokens, max_output_tokens
 from slackwater.usecases.claims import Mine
 from slackwater.usecases.engine import Call
@@ -112,13 +112,15 @@ class QueueLanes:
         key = (name, self._in_force.version)
         if key not in self._ways:
             routes = resolve_routes(profile, self._capability, self._prices, name=name)
+            batch = batch_routes(profile, routes, self._capability, self._prices, deployed=self._deployed, name=name)
             self._ways[key] = Ways(
                 profile.lanes,
                 profile.mode,
                 routes,
                 flex_routes(routes, self._capability),
-                batch_routes(profile, routes, self._capability, self._prices, deployed=self._deployed, name=name),
+                batch,
                 self._batch_enabled,
                 profile.batch_structured_output,
+                batch_types(batch, self._capability),
             )
         return self._ways[key]

@@ -187,7 +187,7 @@ class _ItemOfRun:
             line=row["line"],
             id=row["id"],
             job=input_row.job_id(self.meta["run_id"], row),
-            request=row["request"],
+            request=input_row.request_of(row),
             first_line=first_line,
             deadline_at=parse_iso(row.get("deadline") or self.meta["deadline_at"]),
             tags=row.get("tags"),

@@ -13,6 +13,7 @@ from slackwater.model import names
 from slackwater.model.clock import Clock, iso, parse_iso
 from slackwater.model.job import Lane, Route
 from slackwater.model.money import usd_float
+from slackwater.model.native import INVOKE_MODEL
 from slackwater.model.profile import Profile, Profiles
 from slackwater.policy.capability import Capability
 from slackwater.policy.choose import Decision, Drain, JobLoad, Ways, choose
@@ -20,7 +21,7 @@ from slackwater.policy.classes import JobClass, Load
 from slackwater.policy.cut import BlockLoad, Cut, cut_shards
 from slackwater.policy.forecast import PRIOR, Forecast, guard_at
 from slackwater.policy.prices import PriceBook
-from slackwater.policy.routes import batch_routes, batch_shares, flex_routes, resolve_routes, typical_price
+from slackwater.policy.routes import batch_routes, batch_shares, batch_types, flex_routes, resolve_routes, typical_price
 from slackwater.usecases.survey import Survey
 from slackwater.usecases.surveyor import Block
 
@@ -145,21 +146,18 @@ class Planner:
         if name not in self._ways:
             profile = self._profiles.named(name)
             calling = resolve_routes(profile, self._capability, self._prices, name=name)
+            batch = batch_routes(
+                profile, calling, self._capability, self._prices, deployed=self._stack.batch_regions, name=name
+            )
             self._ways[name] = Ways(
                 lanes=profile.lanes,
                 mode=profile.mode,
                 calling=calling,
                 flex=flex_routes(calling, self._capability),
-                batch=batch_routes(
-                    profile,
-                    calling,
-                    self._capability,
-                    self._prices,
-                    deployed=self._stack.batch_regions,
-                    name=name,
-                ),
+                batch=batch,
                 batch_enabled=self._stack.batch_enabled,
                 batch_structured_output=profile.batch_structured_output,
+                batch_types=batch_types(batch, self._capability),
             )
         return self._ways[name]
 
@@ -197,13 +195,14 @@ class Planner:
 
     def _groups(self, classes: Sequence[_Class]) -> list[_Group]:
         """Batch-bound classes, cut. Those that end up without any shard go to their calling lanes, with the reason."""
-        by_profile: dict[str, list[_Class]] = {}
+        alike: dict[tuple[str, bool], list[_Class]] = {}  # one shard holds one profile's jobs of one request type
         for entry in classes:
             if entry.decision.lane is Lane.BATCH:
-                by_profile.setdefault(entry.jobs.key.profile, []).append(entry)
+                key = entry.jobs.key
+                alike.setdefault((key.profile, INVOKE_MODEL in key.traits), []).append(entry)
         bundles = [
             (name, bundle)
-            for name, entries in by_profile.items()
+            for (name, _), entries in alike.items()
             for bundle in _bundles(entries, self._min_records(name))
         ]
         groups = [self._cut(name, bundle, spread=True) for name, bundle in bundles]

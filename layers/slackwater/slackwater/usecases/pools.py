@@ -11,7 +11,9 @@ import orjson
 
 from slackwater.model.claim import Entry, JobState, Member, Pool, Pooled, Room
 from slackwater.model.clock import Clock, later
+from slackwater.model.input_row import request_of
 from slackwater.model.job import Lane
+from slackwater.model.native import RequestType, request_type
 from slackwater.model.profile import Profile
 from slackwater.policy.forecast import Forecast
 from slackwater.policy.pooling import MAX_WAIT_S, PoolLoad, PoolStep, pool_step
@@ -20,7 +22,6 @@ from slackwater.usecases.onward import Onward, Parcel
 from slackwater.usecases.ports import Documents
 from slackwater.usecases.stage import StageRecord
 
-REQUEST_TYPE: Final = "Converse"
 JOINS_AT_ONCE: Final = 45
 READ_AT_ONCE: Final = 100
 UPLOADS_AT_ONCE: Final = 8
@@ -72,11 +73,19 @@ class PoolIntake:
         self._latest_start = latest_start
 
     def join(self, mine: Sequence[Mine], profile: Profile) -> frozenset[str]:
-        """Every job joins some pool of its profile (all of one profile here); a missing one was no longer held as it
-        was seen."""
+        """Every job joins some pool of its profile (all of one profile here) and request type; a missing one was no
+        longer held as it was seen."""
+        joined: set[str] = set()
+        for kind in RequestType:
+            some = [m for m in mine if request_type(m.asked.request) is kind]
+            if some:
+                joined |= self._join_all(some, profile, kind)
+        return frozenset(joined)
+
+    def _join_all(self, mine: Sequence[Mine], profile: Profile, kind: RequestType) -> set[str]:
         joined: set[str] = set()
         name = mine[0].entry.profile
-        key = pool_key(name, profile)
+        key = pool_key(name, profile, kind)
         room = self._room_of(profile)
         left = list(mine)
         while left:
@@ -90,7 +99,7 @@ class PoolIntake:
                 continue
             joined |= taken
             left = left[len(some) :]
-        return frozenset(joined)
+        return joined
 
     def _room_of(self, profile: Profile) -> Room:
         """A pool becomes one batch job, so it takes no more than the profile wants in one."""
@@ -156,7 +165,7 @@ class PoolKeeper:
                 line=member.ordinal,
                 id=member.id,
                 job=member.job,
-                request=message["request"],
+                request=request_of(message),
                 first_line=member.ordinal - member.ordinal % JOBS_A_BLOCK,
                 deadline_at=member.deadline,
                 tags=message.get("tags"),
@@ -204,10 +213,10 @@ class PoolKeeper:
         return sent
 
 
-def pool_key(name: str, profile: Profile) -> str:
+def pool_key(name: str, profile: Profile, kind: RequestType) -> str:
     """What the jobs of a pool share: `model|request type|residency|profile`."""
     residency = profile.residency if isinstance(profile.residency, str) else ",".join(profile.residency)
-    return f"{profile.model}|{REQUEST_TYPE}|{residency}|{name}"
+    return f"{profile.model}|{kind.value}|{residency}|{name}"
 
 
 def body_key(pool: str, job: str) -> str:

@@ -79,7 +79,7 @@ def job_of_row(row: dict[str, Any], meta: dict[str, Any], block: str) -> Job:
         job=input_row.job_id(meta["run_id"], row),
         profile=row.get("profile") or meta["profile"],
         deadline=parse_iso(row.get("deadline") or meta["deadline_at"]),
-        request=row["request"],
+        request=input_row.request_of(row),
         lane=Lane(row["lane"]) if row.get("lane") else None,
         tags=row.get("tags"),
     )

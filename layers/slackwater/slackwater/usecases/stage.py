@@ -11,6 +11,7 @@ import orjson
 from slackwater.model import ids
 from slackwater.model.clock import Clock, iso
 from slackwater.model.job import Lane, Route
+from slackwater.model.native import Request, RequestType, plain, request_type
 from slackwater.model.shard import OwnerKind, Shard, ShardState
 
 MIN_RECORDS: Final = 100  # Bedrock's quotas for every listed model
@@ -21,14 +22,15 @@ IN_MEMORY_BYTES: Final = 16 * 1024 * 1024  # beyond it a spool goes to /tmp
 
 @dataclass(frozen=True, slots=True)
 class StageRecord:
-    """One job that goes into a shard. `request` is its Converse body; `first_line` is the first line of its block."""
+    """One job that goes into a shard, all of whose requests are of one type. `first_line`: the first line of its
+    block."""
 
     run: str
     block: str
     line: int
     id: str
     job: str
-    request: dict[str, Any]
+    request: Request
     first_line: int
     deadline_at: datetime | None = None  # where it is not the shard's
     tags: dict[str, str] | None = None
@@ -102,6 +104,7 @@ class Stage:
                 deadline_at=deadline_at,
                 guard_at=guard_at,
                 generation=generation,
+                request_type=spool.request_type,
                 profiles_version=profiles_version,
                 rescue_lane=rescue_lane,
                 alternatives=tuple(alternatives),
@@ -123,6 +126,15 @@ class _Spool:
         self._index = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115
         self.jobs: list[str] = []
         self.bytes = 0
+        self._types: set[RequestType] = set()
+
+    @property
+    def request_type(self) -> RequestType:
+        """What all records are for. Raises ValueError where they are mixed: a batch job is of one type."""
+        (found, *others) = self._types or {RequestType.CONVERSE}
+        if others:
+            raise ValueError("a shard of two request types")
+        return found
 
     def __enter__(self) -> "_Spool":
         return self
@@ -134,7 +146,7 @@ class _Spool:
     def add(self, record: StageRecord, default_deadline: datetime) -> None:
         ordinal = len(self.jobs)
         line = orjson.dumps(
-            {"recordId": ids.record_id(ordinal), "modelInput": record.request}, option=orjson.OPT_APPEND_NEWLINE
+            {"recordId": ids.record_id(ordinal), "modelInput": plain(record.request)}, option=orjson.OPT_APPEND_NEWLINE
         )
         row: dict[str, Any] = {
             "r": ordinal,
@@ -151,6 +163,7 @@ class _Spool:
             row["tags"] = record.tags
         self._input.write(line)
         self._index.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+        self._types.add(request_type(record.request))
         self.jobs.append(record.job)
         self.bytes += len(line)
 

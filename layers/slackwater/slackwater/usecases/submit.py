@@ -13,6 +13,7 @@ from slackwater.model import ids
 from slackwater.model.batch_job import BatchCallFailed, BatchJob
 from slackwater.model.clock import Clock, later
 from slackwater.model.job import Route
+from slackwater.model.native import RequestType
 from slackwater.model.shard import OwnerKind, Shard, ShardState
 from slackwater.policy.classify import BatchFault
 from slackwater.policy.step import ABSENT_S, CHECK_S, INTENT_S
@@ -38,7 +39,15 @@ class JobsPort(Protocol):
     @property
     def regions(self) -> tuple[str, ...]: ...
     def create(
-        self, *, region: str, name: str, model_id: str, input_key: str, output_prefix: str, timeout_h: int
+        self,
+        *,
+        region: str,
+        name: str,
+        model_id: str,
+        request_type: RequestType,
+        input_key: str,
+        output_prefix: str,
+        timeout_h: int,
     ) -> str: ...
     def get(self, region: str, arn: str) -> BatchJob | None: ...
     def list(self, region: str, name_contains: str, *, since: datetime | None = None) -> Iterator[BatchJob]: ...
@@ -125,6 +134,7 @@ class Submit:
                 region=shard.region,
                 name=str(shard.job_name),
                 model_id=shard.model_id,
+                request_type=shard.request_type,
                 input_key=shard.input_key,
                 output_prefix=shard.output_prefix,
                 timeout_h=math.ceil((shard.deadline_at - now).total_seconds() / 3600),

@@ -112,6 +112,7 @@ class SurveyFile:
             _Blocks(self._documents, run_id),
             run_id=run_id,
             options=options,
+            models={name: profile.model for name, profile in profiles.profiles.items()},
             profiles={name: profile.max_tokens for name, profile in profiles.profiles.items()},
             size_bytes=head.size_bytes,
             now=self._clock.now(),

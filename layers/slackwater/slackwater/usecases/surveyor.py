@@ -15,9 +15,10 @@ from slackwater.model.dialects.row import NO_LABEL, Label, Row
 from slackwater.model.dialects.template import Template
 from slackwater.model.errors import BadInput
 from slackwater.model.ids import block_name
-from slackwater.model.input_row import default_id
+from slackwater.model.input_row import default_id, request_fields
 from slackwater.model.job import Lane
 from slackwater.model.lines import MAX_LINE_BYTES, TooLong
+from slackwater.model.native import Request
 from slackwater.policy.blocks import Cutter
 from slackwater.policy.classes import Classes, Load
 from slackwater.policy.seen_ids import SeenIds
@@ -74,6 +75,7 @@ class _Said:
     max_tokens: int
     other_model: bool
     check_limit: LimitCheck | None
+    model: str
     loads: dict[frozenset[str], Load] = field(default_factory=dict)
 
 
@@ -92,10 +94,11 @@ class Surveyor:
         now: datetime,
         cutter: Cutter,
         bounds: Mapping[str, LimitCheck],
+        models: Mapping[str, str],
     ) -> None:
         self._writes, self._sink = writes, sink
         self._run_id, self._options, self._profiles = run_id, options, profiles
-        self._bounds = bounds
+        self._bounds, self._models = bounds, models
         self._size_bytes = size_bytes
         self._now = now
         self.dialect: Dialect | None = None
@@ -152,7 +155,7 @@ class Surveyor:
 
     def _release(self) -> None:
         if self._held_objects:
-            self.dialect = recognise(self._held_objects)
+            self.dialect = recognise(self._held_objects, self._options.request_type)
             average = self._held_bytes // len(self._held)
             self._seen = SeenIds(min(MAX_EXPECTED_IDS, self._size_bytes // max(1, average)))
         held, self._held, self._held_bytes, self._held_objects = self._held, [], 0, []
@@ -265,7 +268,7 @@ class Surveyor:
         id_ = self.dialect.caller_id(found) if known is None else known[0]
         try:
             if known is None:
-                row = self.dialect.read(found)
+                row = self._fitted(self.dialect.read(found))
                 self._accept(number, row, input_tokens(row.request), max_output_tokens(row.request, 0))
                 return False
             id_, request, (traits, text_bytes, limit), label = known
@@ -276,19 +279,26 @@ class Surveyor:
             self._refuse(number, id_, exc)
             return False
 
+    def _fitted(self, row: Row) -> Row:
+        """A request that depends on the model of its line's profile, as that takes it. Raises BadInput."""
+        if row.fit is None:
+            return row
+        request, traits = row.fit(self._said(row.label).model)
+        return row._replace(request=request, traits=traits, fit=None)
+
     def _accept(self, number: int, row: Row, tokens: int, limit: int) -> None:
         """A checked line, `limit` 0 if it names none. Raises BadInput for what its label says."""
-        id_, request, traits, label, tags = row
+        id_, request, traits, label, tags, _ = row
         says = self._said(label)
         if says.check_limit is not None:  # a template's lines have its limit: they need no look
-            self._check_limit(says.check_limit, limit or None)
+            self._check_limit(says, request, limit or None)
         if id_ is None:
             id_ = default_id(number)
         first_line = self._seen.first_line(id_, number)
         if first_line is not None:
             self._refuse_repeated(number, id_, first_line)
             return
-        line = {"line": number, "id": id_, "request": request, **says.fields}
+        line = {"line": number, "id": id_, **request_fields(request), **says.fields}
         if tags:
             line["tags"] = tags
         written = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
@@ -303,11 +313,13 @@ class Surveyor:
             self._other_models += 1
             self._first_other_model = self._first_other_model or number
 
-    def _check_limit(self, check: LimitCheck, limit: int | None) -> None:
+    def _check_limit(self, says: _Said, request: Request, limit: int | None) -> None:
+        if says.check_limit is None or self.dialect is None:
+            return
         try:
-            check(limit)
+            says.check_limit(limit)
         except BadInput as exc:
-            raise BadInput(exc.message, "" if self.dialect is None else self.dialect.limit_pointer) from None
+            raise BadInput(exc.message, self.dialect.limit_at(request, says.model)) from None
 
     def _said(self, label: Label | None) -> _Said:
         """What follows from a label. Raises BadInput."""
@@ -329,7 +341,8 @@ class Surveyor:
             fields["lane"] = lane
         other = model is not None and not is_profile
         limits = self._bounds.get(profile)
-        said = _Said(fields, profile, moment, lane, self._profiles[profile], other, limits)
+        model_id = self._models.get(profile, "")
+        said = _Said(fields, profile, moment, lane, self._profiles[profile], other, limits, model_id)
         if len(self._labels) >= MAX_LABELS:
             self._labels.clear()
         self._labels[label] = said

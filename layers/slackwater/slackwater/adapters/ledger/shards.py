@@ -18,6 +18,7 @@ from slackwater.adapters.ledger.table import (
 from slackwater.model.clock import Clock, iso, parse_iso
 from slackwater.model.errors import Lost
 from slackwater.model.job import Lane, Route
+from slackwater.model.native import RequestType
 from slackwater.model.shard import OwnerKind, Shard, ShardState
 
 _TIMES: Final = (
@@ -223,7 +224,7 @@ def _item(shard: Shard) -> Item:
             value = [{"region": r.region, "model_id": r.model_id, "kind": r.kind} for r in value]
         elif name == "refused_regions":
             value = list(value)
-        elif isinstance(value, ShardState | OwnerKind | Lane):
+        elif isinstance(value, ShardState | OwnerKind | Lane | RequestType):
             value = value.value
         item[name] = value
     return item
@@ -238,6 +239,8 @@ def _shard(shard_id: str, item: Item) -> Shard:
     given["state"] = ShardState(given["state"])
     given["owner_kind"] = OwnerKind(given["owner_kind"])
     given["rescue_lane"] = Lane(given["rescue_lane"])
+    if "request_type" in given:  # an item of before there were two
+        given["request_type"] = RequestType(given["request_type"])
     given["refused_regions"] = tuple(given.get("refused_regions", ()))
     given["alternatives"] = tuple(
         Route(a["region"], a["model_id"], given["base_model"], a["kind"]) for a in given.get("alternatives", ())

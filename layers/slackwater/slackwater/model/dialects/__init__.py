@@ -5,14 +5,17 @@ A new dialect is a module with `ID_FIELD`, `LIMIT_POINTER`, `TEXT_FIELD`, `is_te
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from slackwater.model.dialects import converse, openai, slackwater
+from slackwater.model.dialects import bedrock, converse, openai, slackwater
 from slackwater.model.dialects.row import Row, Usual
 from slackwater.model.dialects.template import Template
 from slackwater.model.message import MAX_ID_CHARS
+from slackwater.model.native import NativeBody, Request, RequestType, limit_pointer
+
+_CONVERSE_LIMIT: Final = "/inferenceConfig/maxTokens"
 
 RECOGNISE_FROM: Final = 50
 """The first so many lines that are JSON objects decide what a file is."""
@@ -41,6 +44,13 @@ class Dialect:
         value = found.get(self.id_field)
         return value if type(value) is str and 0 < len(value) <= MAX_ID_CHARS else None
 
+    def limit_at(self, request: Request, model_id: str) -> str:
+        """Where a line with this request sets its output limit."""
+        body, converse_field, _ = self.limit_pointer.partition(_CONVERSE_LIMIT)
+        if isinstance(request, NativeBody) and converse_field:
+            return body + limit_pointer(model_id)
+        return self.limit_pointer
+
     def template(self, found: dict[str, Any], known: Usual) -> Template:
         """An accepted line of the usual kind as a template; `found` is freshly parsed, `known` what `usual` made of
         it."""
@@ -59,18 +69,31 @@ DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
             module.read,
             module.usual,
         )
-        for name, module in (("slackwater", slackwater), ("converse", converse), ("openai", openai))
+        for name, module in (
+            ("slackwater", slackwater),
+            ("converse", converse),
+            ("bedrock", bedrock),
+            ("openai", openai),
+        )
     }
 )
 
 
-def recognise(objects: Iterable[dict[str, Any]]) -> Dialect:
+def recognise(objects: Iterable[dict[str, Any]], request_type: RequestType | None = None) -> Dialect:
     """The dialect that most of these lines show by a key that only it has; our own when none does (its refusals name
-    the fields)."""
+    the fields). `request_type`: what the file's option says of Bedrock's records."""
     votes = dict.fromkeys(DIALECTS, 0)
-    for found in objects:
+    for line in objects:
         for name, dialect in DIALECTS.items():
-            if dialect.is_telltale(found):
+            if dialect.is_telltale(line):
                 votes[name] += 1
                 break
-    return DIALECTS[max(votes, key=lambda name: votes[name])]
+    found = DIALECTS[max(votes, key=lambda name: votes[name])]
+    if request_type is None or found.name != "bedrock":
+        return found
+    usual = found.usual if request_type is RequestType.CONVERSE else _not_usual
+    return replace(found, read=bedrock.reader_of(request_type), usual=usual)
+
+
+def _not_usual(_: Any) -> None:
+    """No line of such a file is of a usual kind."""

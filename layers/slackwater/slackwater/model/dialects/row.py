@@ -1,10 +1,12 @@
 """What a dialect makes of one line."""
 
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from slackwater.model.checks import fail
 from slackwater.model.job import Lane
 from slackwater.model.message import MAX_ID_CHARS
+from slackwater.model.native import NativeBody, Request, check, shape
 from slackwater.model.request import Outline
 
 MAX_MODEL_CHARS: Final = 2048  # Converse: modelId
@@ -21,14 +23,31 @@ Usual = tuple[str | None, dict[str, Any], Outline, Label | None]
 line of a file."""
 
 
+Fit = Callable[[str], tuple[Request, frozenset[str]]]
+"""What a request becomes for a base model id, and its traits. Raises BadInput with the pointer into the line."""
+
+
 class Row(NamedTuple):
-    """A line whose request was checked. None: the line does not say, the file's default applies."""
+    """A line whose request was checked. None: the line does not say, the file's default applies. With `fit` the request
+    is good only for what it becomes for the model of the line's profile."""
 
     id: str | None
-    request: dict[str, Any]
+    request: Request
     traits: frozenset[str]
     label: Label = NO_LABEL
     tags: dict[str, str] | None = None
+    fit: Fit | None = None
+
+
+def native_fit(body: Any, at: str) -> Fit:
+    """A native body as it is, if the model takes such ones."""
+
+    def fit(model_id: str) -> tuple[Request, frozenset[str]]:
+        request = NativeBody(body)
+        check(request, model_id, at)
+        return request, shape(request)
+
+    return fit
 
 
 def checked_id(value: Any, at: str) -> str:

@@ -3,9 +3,10 @@
 from typing import Any, Final
 
 from slackwater.model.checks import fail
-from slackwater.model.dialects.row import Row, Usual
+from slackwater.model.dialects.row import Row, Usual, native_fit
 from slackwater.model.message import MAX_DEADLINE_CHARS, MAX_ID_CHARS, MAX_PROFILE_CHARS, job_frame
-from slackwater.model.request import inspect, plain_outline
+from slackwater.model.native import INVOKE_MODEL, NativeBody
+from slackwater.model.request import PLAIN, inspect, plain_outline
 
 ID_FIELD: Final = "job_id"
 LIMIT_POINTER: Final = "/request/inferenceConfig/maxTokens"
@@ -63,4 +64,8 @@ def read(found: dict[str, Any]) -> Row:
             fail(f"`{name}` does not belong in a file: {remedy}", f"/{name}")
     message = job_frame(found)
     label = (None, message.profile, message.deadline, message.lane)
-    return Row(message.job_id, message.request, inspect(message.request, "/request"), label, message.tags or None)
+    tags = message.tags or None
+    if message.request_type == INVOKE_MODEL:
+        fit = native_fit(message.request, "/request")
+        return Row(message.job_id, NativeBody(message.request), PLAIN, label, tags, fit)
+    return Row(message.job_id, message.request, inspect(message.request, "/request"), label, tags)
