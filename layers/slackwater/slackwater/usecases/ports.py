@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from slackwater.model.job import Lane, Route
+from slackwater.model.native import Request
 from slackwater.model.usage import Usage
 
 
@@ -21,9 +22,9 @@ class Answer:
 
 
 class OnDemand(Protocol):
-    """The model endpoint of any region. `converse` raises CallFailed."""
+    """The model endpoint of any region. `converse` makes the call that the request is for; raises CallFailed."""
 
-    def converse(self, route: Route, lane: Lane, request: dict[str, Any], *, read_timeout_s: float) -> Answer: ...
+    def converse(self, route: Route, lane: Lane, request: Request, *, read_timeout_s: float) -> Answer: ...
 
 
 class Health(Protocol):
