@@ -13,6 +13,9 @@ from slackwater_cli.options import Json, Stack
 from slackwater_cli.screen import Screen
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slackwater.model.profile import Profile, Profiles
     from slackwater.usecases.check_stack import Checked, Finding
     from slackwater_cli.connection import Connection
 
@@ -27,15 +30,19 @@ def register(app: typer.Typer) -> None:
 def check(
     profile: Annotated[
         str | None,
-        typer.Option("--profile", metavar="NAME", help="Only this profile. Default: all.", show_default=False),
+        typer.Option("--profile", metavar="NAME", help="Only this profile.", show_default=False),
     ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every profile in force, the shipped examples too.", show_default=False)
+    ] = False,
     stack: Stack = None,
     json: Json = False,
 ) -> None:
     """Ask AWS whether the stack can do what its profiles want: models, quotas, rights, buckets, roles, satellites.
 
-    Nothing is called and nothing is changed. What cannot be asked is shown as unknown. Exit status 1 if something
-    is wrong; it is said who must do what.
+    Asked about are the profiles that you have applied; while none are applied, only the shipped `default`, since
+    nobody need have access to the models of the examples. Nothing is called and nothing is changed. What cannot be
+    asked is shown as unknown. Exit status 1 if something is wrong; it is said who must do what.
 
     **Example**
 
@@ -49,14 +56,18 @@ def check(
     screen = Screen(json)
     connection = connect(screen, stack)
     account = AwsAccount(connection.client)
-    checked = _asked_about(connection, account, profile)
+    checked, examples = _asked_about(connection, account, profile, every=every)
     findings = list(CheckStack(account, _model_name)(checked))
     screen.show(_table(findings))
     wrong = [finding for finding in findings if finding.state is State.FAILED]
     for finding in wrong:
         screen.show(Text(f"{finding.who} {finding.how}"))
     counts = summary(findings)
-    screen.note(", ".join(f"{number} {state}" for state, number in counts.items()))
+    screen.note(
+        f"{', '.join(sorted(checked.offers))}: " + ", ".join(f"{number} {state}" for state, number in counts.items())
+    )
+    if examples:
+        screen.note(f"not asked about the examples {', '.join(examples)} (--all)")
     screen.document({
         "v": 1, "ok": not wrong, "stack": connection.stack, "region": connection.region,
         "profiles": sorted(checked.offers), "counts": counts, "findings": [finding.as_json() for finding in findings],
@@ -64,7 +75,10 @@ def check(
     raise typer.Exit(BROKEN if wrong else 0)
 
 
-def _asked_about(connection: Connection, account: Any, profile: str | None) -> Checked:
+def _asked_about(
+    connection: Connection, account: Any, profile: str | None, *, every: bool
+) -> tuple[Checked, list[str]]:
+    """What is asked about, and the names of the examples that are left out."""
     from slackwater.adapters.profiles import ProfileStore  # noqa: PLC0415
     from slackwater.adapters.store import Store  # noqa: PLC0415
     from slackwater.model.errors import BadInput  # noqa: PLC0415
@@ -77,14 +91,25 @@ def _asked_about(connection: Connection, account: Any, profile: str | None) -> C
     if found is None:
         raise Complaint(f"there is no stack {connection.stack} in {connection.region}", code="no_stack")
     store = Store(connection.client("s3", None), connection.output("BucketName"))
-    profiles = ProfileStore(store).current()[0]
+    profiles, version = ProfileStore(store).current()
     try:
-        chosen = profiles.profiles if profile is None else {profile: profiles.named(profile)}
+        chosen = _chosen(profiles, version, profile, every=every)
     except BadInput as error:
         raise Complaint(error.message) from None
     capability, prices = load_capability(), load_price_book()
     offers = {name: offer_of(name, one, capability, prices) for name, one in chosen.items()}
-    return Checked(connection.region, found, offers)
+    left_out = [] if profile is not None else sorted(set(profiles.profiles) - set(chosen))
+    return Checked(connection.region, found, offers), left_out
+
+
+def _chosen(profiles: Profiles, version: str, profile: str | None, *, every: bool) -> Mapping[str, Profile]:
+    """The one that is named; else all of an applied document, and of the shipped one the default."""
+    from slackwater.adapters.profiles import SHIPPED  # noqa: PLC0415
+    from slackwater.model.profile import DEFAULT_PROFILE  # noqa: PLC0415
+
+    if profile is None and version.startswith(SHIPPED) and not every:
+        profile = DEFAULT_PROFILE
+    return profiles.profiles if profile is None else {profile: profiles.named(profile)}
 
 
 def _model_name(model_id: str) -> str | None:

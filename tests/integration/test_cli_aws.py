@@ -165,10 +165,12 @@ def _queue_name(stack: Stack, output: str) -> str:
 
 
 def test_check_finds_all_in_order_and_names_who_acts_where_it_is_not(stack):
-    fine = stack.json("check", "--profile", "default")
+    fine = stack.json("check")
+    assert fine["profiles"] == ["default"]  # none is applied yet, and the examples are nobody's wish
     assert fine["ok"] and fine["counts"]["failed"] == 0
     by_what = {(one["what"], one["state"]) for one in fine["findings"]}
     assert {("model access", "ok"), ("permissions", "ok"), ("batch bucket", "ok"), ("satellite", "ok")} <= by_what
+    assert set(stack.json("check", "--all")["profiles"]) >= {"default", "open-eu"}
     assert ("quotas", "unknown") in by_what  # nobody answers for them here, and nothing is claimed
     stack.emulator({"models": {"access": {"us-west-2": {HAIKU: False}}}})
     try:
@@ -194,6 +196,7 @@ def test_profiles_are_refused_at_the_door_applied_and_followed(stack):
     assert stack.json("profiles", "show", "short")["version"] == applied["version"]
     assert not stack.json("profiles", "apply", "mine.json")["applied"]  # nothing differs
     stack.run("profiles", "check")
+    assert "short" in stack.json("check")["profiles"]  # whoever applies a document means all of it
     lines = [json.dumps({**json.loads(converse(n)), "inferenceConfig": {"maxTokens": 10 * n}}) for n in range(1, 5)]
     write(stack.folder / "short.jsonl", lines)
     receipt = stack.json("watch", stack.run("submit", "short.jsonl", "--profile", "short", "--deadline", "30m").strip())

@@ -9,6 +9,7 @@ from slackwater.model.profile import load_profiles
 from slackwater.policy.capability import load_capability
 from slackwater.policy.prices import load_price_book
 from slackwater.policy.profile_check import offer_of
+from slackwater.policy.quota_names import Quota, batch_quotas, calling_quotas
 from slackwater.usecases.check_stack import (
     SATELLITE_VERSION,
     Access,
@@ -17,7 +18,6 @@ from slackwater.usecases.check_stack import (
     CheckStack,
     StackInfo,
     State,
-    matching_quotas,
     needed,
     summary,
 )
@@ -33,11 +33,12 @@ SATELLITE = StackInfo(
     {}, {"BucketName": f"pre-{ACCOUNT}-us-west-2", "TemplateVersion": SATELLITE_VERSION},
 )  # fmt: skip
 GRANTED = Access("AVAILABLE", "AUTHORIZED", "AVAILABLE", "AVAILABLE")
-QUOTAS = [
-    ("Global cross-region model inference requests per minute for Anthropic Claude Haiku 4.5", 10_000.0),
-    ("Global cross-region model inference tokens per minute for Anthropic Claude Haiku 4.5", 5_000_000.0),
-    ("Cross-region model inference requests per minute for Anthropic Claude Haiku 4.5", 0.0),
-    ("Global cross-region model inference requests per minute for Anthropic Claude Haiku 4.5.1", 1.0),
+QUOTAS = [  # as AWS spells them
+    Quota("Global cross-region model inference tokens per day for Anthropic Claude Haiku 4.5", 7.2e9, "L-1", False),
+    Quota("Global cross-region model inference tokens per minute for Anthropic Claude Haiku 4.5", 5_000_000.0, "L-2"),
+    Quota("Cross-region model inference requests per minute for Anthropic Claude Haiku 4.5", 0.0, "L-3"),
+    Quota("Model invocation max tokens per day for Anthropic Claude Haiku 4.5 (doubled for cross-region calls)", 9.0),
+    Quota("Sum of in-progress and submitted batch inference jobs using a base model for Claude Haiku 4.5", 100.0),
 ]
 
 
@@ -95,7 +96,9 @@ def test_an_account_in_order_has_no_failure_and_nothing_unknown():
     assert {finding.what for finding in found} == {
         "model access", "quotas", "permissions", "batch bucket", "batch role", "satellite",
     }  # fmt: skip
-    assert one(found, "quotas", "us-west-2").detail == "10,000 requests per minute, 5,000,000 tokens per minute"
+    calls = one(found, "quotas", f"global.{HAIKU} in us-west-2")
+    assert calls.detail == "7,200,000,000 tokens per day, 5,000,000 tokens per minute"
+    assert one(found, "quotas", f"batch of {HAIKU} in us-west-2").detail == "100 batch jobs at once"
 
 
 @pytest.mark.promise(7)
@@ -123,11 +126,26 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role/pre-us-west-2"
             f"requests access to {HAIKU} in us-west-2",
         ),
         (
-            {"quotas": lambda region: [(QUOTAS[0][0], 0.0)]},
-            ("quotas", "us-west-2"),
-            "0 requests",
+            {"quotas": lambda region: [Quota(QUOTAS[1].name, 0.0, "L-2")]},
+            ("quotas", f"global.{HAIKU} in us-west-2"),
+            "0 tokens per minute",
             ADMINISTRATOR,
-            "asks Service Quotas for more than 0",
+            "aws service-quotas request-service-quota-increase --region us-west-2 --service-code bedrock "
+            "--quota-code L-2 --desired-value N",
+        ),
+        (
+            {"quotas": lambda region: [Quota(QUOTAS[0].name, 0.0, "L-1", adjustable=False)]},
+            ("quotas", f"global.{HAIKU} in us-west-2"),
+            "0 tokens per day",
+            ADMINISTRATOR,
+            f'opens a support case in us-west-2 for "{QUOTAS[0].name}"',
+        ),
+        (
+            {"quotas": lambda region: [Quota(QUOTAS[4].name, 0.0, "L-5")]},
+            ("quotas", f"batch of {HAIKU} in us-west-2"),
+            "0 batch jobs at once",
+            ADMINISTRATOR,
+            "--quota-code L-5",
         ),
         (
             {"denied": lambda role, actions, on, context: list(actions) if "PassRole" in actions[0] else []},
@@ -201,10 +219,74 @@ def test_a_global_profile_needs_its_own_arn_the_models_and_the_one_without_a_reg
     } <= calls
 
 
-def test_quotas_are_matched_by_family_and_whole_name():
-    assert matching_quotas(QUOTAS, "us", "Claude Haiku 4.5") == {"requests per minute": 0.0}
-    assert matching_quotas(QUOTAS, "", "Claude Haiku 4.5") == {}
-    assert matching_quotas(QUOTAS, "global", "Claude Haiku 4") == {}
+# Of https://docs.aws.amazon.com/general/latest/gr/bedrock.html, autumn 2026: how one model is called in calling and in
+# batch quotas.
+SPELLINGS = [
+    ("Claude Haiku 4.5", "Anthropic Claude Haiku 4.5", "Claude Haiku 4.5"),
+    ("Claude Sonnet 4.5", "Anthropic Claude Sonnet 4.5 V1", "Claude Sonnet 4.5"),
+    ("Claude Opus 4.6", "Anthropic Claude Opus 4.6 V1", "Claude Opus 4.6"),
+    ("Nova Micro", "Amazon Nova Micro", "Nova Micro V1"),
+    ("Nova 2.0 Lite", "Amazon Nova 2 Lite", "Nova 2 Lite"),
+    ("Llama 3.1 8B", "Meta Llama 3.1 8B Instruct", "Llama 3.1 8B Instruct"),
+    ("Llama 4 Scout 17B", "Meta Llama 4 Scout 17B Instruct", "Llama 4 Scout"),
+    ("Ministral 8B 3.0", "Ministral 8B 3.0", "Ministral 3 8B"),
+    ("Mistral Large 3", "Mistral Large 3", "Mistral Large 3"),
+    ("DeepSeek V3.1", "DeepSeek V3 V1", "DeepSeek v3"),
+    ("DeepSeek v3.2", "DeepSeek V3.2", "DeepSeek V3.2"),
+    ("gpt-oss-120b", "OpenAI GPT OSS 120B", "OpenAI GPT OSS 120b"),
+    ("Qwen3 235B A22B 2507", "Qwen3 235B a22b 2507 V1", "Qwen3 235B"),
+    ("Qwen3 Coder 480B A35B", "Qwen3 Coder 480B a35b V1", "Qwen3 Coder 480B"),
+    ("Kimi K2.5", "Moonshot AI Kimi K2.5", "Kimi K2.5"),
+]
+OTHERS = (
+    "Anthropic Claude Sonnet 4.5 V1 1M Context Length", "Anthropic Claude Haiku 4.5.1", "Qwen3 VL 235B A22B",
+    "OpenAI GPT OSS Safeguard 120b", "Qwen3 Coder Next", "Mistral Large 2407", "Mistral AI Mistral Large",
+)  # fmt: skip
+
+
+def _everything(family: str) -> list[Quota]:
+    names = [*OTHERS, *(calling for _, calling, _ in SPELLINGS)]
+    batch = [*OTHERS, *(batch for _, _, batch in SPELLINGS)]
+    return [
+        *(Quota(f"{family} tokens per minute for {name}", number) for number, name in enumerate(names)),
+        *(
+            Quota(f"Sum of in-progress and submitted batch inference jobs using a base model for {name}", number)
+            for number, name in enumerate(batch)
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "family"),
+    [
+        ("", "On-demand model inference"), ("us", "Cross-region model inference"),
+        ("eu", "Cross-Region model inference"), ("global", "Global cross-region model inference"),
+        ("global", "Global Cross-Region InvokeModel"), ("", "On-demand InvokeModel"),
+    ],
+)  # fmt: skip
+def test_each_model_has_its_own_quotas_however_aws_spells_it(prefix, family):
+    listed = _everything(family)
+    for number, (name, _, _) in enumerate(SPELLINGS, start=len(OTHERS)):
+        found = calling_quotas(listed, prefix, name)
+        assert {unit: quota.value for unit, quota in found.items()} == {"tokens per minute": number}, name
+        assert {unit: quota.value for unit, quota in batch_quotas(listed, name).items()} == {
+            "batch jobs at once": number
+        }
+    other = "" if prefix else "global"
+    assert calling_quotas(listed, other, "Claude Haiku 4.5") == {}
+
+
+def test_every_model_of_the_table_has_a_name_of_its_own_among_quotas():
+    capability = load_capability()
+    names = [capability.model(model)["name"] for model in capability.models()]
+    listed = [Quota(f"On-demand model inference tokens per minute for {name}", 1.0) for name in names]
+    found = [calling_quotas(listed, "", name)["tokens per minute"].name for name in names]
+    assert [name.rpartition(" for ")[2] for name in found] == names
+
+
+def test_the_day_is_shared_by_in_region_and_geographic_calls_and_not_by_global_ones():
+    for prefix, day in (("", 9.0), ("us", 9.0), ("global", 7.2e9)):
+        assert calling_quotas(QUOTAS, prefix, "Claude Haiku 4.5")["tokens per day"].value == day
 
 
 def test_satellite_yaml_has_the_version_that_check_expects():

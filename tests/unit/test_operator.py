@@ -218,3 +218,42 @@ def test_only_what_iam_says_to_be_allowed_is_allowed():
         stub.add_response("simulate_principal_policy", {"EvaluationResults": results})
         arn = "arn:aws:iam::123456789012:role/x"
         assert asked.denied(arn, ["a:A", "a:B", "a:C"], "*", {"iam:PassedToService": "b"}) == ["a:B", "a:C"]
+
+
+def entry(name: str, code: str, **more) -> dict:
+    """As ListServiceQuotas gives it."""
+    return {
+        "ServiceCode": "bedrock", "ServiceName": "Amazon Bedrock", "QuotaName": name, "QuotaCode": code, "Unit": "None",
+        "QuotaArn": f"arn:aws:servicequotas:us-east-1:123456789012:bedrock/{code}", "Adjustable": True,
+        "GlobalQuota": False, "QuotaAppliedAtLevel": "ACCOUNT", **more,
+    }  # fmt: skip
+
+
+def test_quotas_are_read_to_the_last_page_and_by_default_where_aws_keeps_no_applied_value():
+    asked, stub = account("service-quotas")
+    page = {"ServiceCode": "bedrock", "MaxResults": 100}
+    with stub:
+        stub.add_response(
+            "list_service_quotas", {"Quotas": [entry("a", "L-A", Value=0.0)], "NextToken": "more"}, dict(page)
+        )
+        broken = entry("b", "L-B", ErrorReason={"ErrorCode": "DEPENDENCY_THROTTLING_ERROR", "ErrorMessage": "x"})
+        stub.add_response(
+            "list_service_quotas",
+            {"Quotas": [broken, entry("c", "L-C", Value=3.0, Adjustable=False)]},
+            {**page, "NextToken": "more"},
+        )
+        defaults = [entry("a", "L-A", Value=9.0), entry("d", "L-D", Value=4.0)]
+        stub.add_response("list_aws_default_service_quotas", {"Quotas": defaults}, dict(page))
+        found = asked.quotas("us-east-1")
+        assert asked.quotas("us-east-1") is found  # once a check
+    assert [(q.name, q.value, q.code, q.adjustable) for q in found] == [
+        ("a", 0.0, "L-A", True), ("c", 3.0, "L-C", False), ("d", 4.0, "L-D", True),
+    ]  # fmt: skip
+
+
+def test_quotas_that_may_not_be_listed_are_unknown():
+    asked, stub = account("service-quotas")
+    with stub:
+        stub.add_client_error("list_service_quotas", "AccessDeniedException")
+        with pytest.raises(CannotAsk, match="AccessDeniedException"):
+            asked.quotas("us-east-1")

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from slackwater.policy.quota_names import Quota
 from slackwater.usecases.check_stack import Access, CannotAsk, StackInfo
 
-QUOTA_PAGES: Final = 50
-ROLES_A_CALL: Final = 100
+QUOTAS_A_PAGE: Final = 100  # the most that Service Quotas gives; Bedrock has some 1,500
 _ABSENT: Final = frozenset({"404", "NoSuchBucket", "NotFound", "NoSuchEntity", "ValidationError"})
 
 
@@ -20,6 +20,7 @@ class AwsAccount:
         self._make = client
         self._clients: dict[tuple[str, str], Any] = {}
         self._resources: dict[tuple[str, str], Mapping[str, str]] = {}
+        self._quotas: dict[str, Sequence[Quota]] = {}
 
     def stack(self, region: str, name: str) -> StackInfo | None:
         """None for a stack that is not there. Raises CannotAsk."""
@@ -61,15 +62,30 @@ class AwsAccount:
             found["regionAvailability"],
         )
 
-    def quotas(self, region: str) -> Sequence[tuple[str, float]]:
-        """Name and value of all quotas of Bedrock. Raises CannotAsk."""
-        found: list[tuple[str, float]] = []
+    def quotas(self, region: str) -> Sequence[Quota]:
+        """All quotas of Bedrock, as applied to the account; by default, those of which AWS keeps no applied value.
+        Raises CannotAsk.
+
+        https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/API_ListServiceQuotas.html
+        """
+        if region not in self._quotas:
+            applied = self._listed_quotas(region, "list_service_quotas")
+            known = {quota.name for quota in applied}
+            default = self._listed_quotas(region, "list_aws_default_service_quotas")
+            self._quotas[region] = [*applied, *(quota for quota in default if quota.name not in known)]
+        return self._quotas[region]
+
+    def _listed_quotas(self, region: str, operation: str) -> list[Quota]:
+        """An entry that AWS cannot give a value for (`ErrorReason`) is left out: unknown, not zero."""
+        found: list[Quota] = []
         with _asking() as absent:
-            pages = self._client("service-quotas", region).get_paginator("list_service_quotas")
-            for number, page in enumerate(pages.paginate(ServiceCode="bedrock")):
-                found += [(one["QuotaName"], float(one["Value"])) for one in page["Quotas"]]
-                if number >= QUOTA_PAGES:
-                    break
+            pages = self._client("service-quotas", region).get_paginator(operation)
+            for page in pages.paginate(ServiceCode="bedrock", PaginationConfig={"PageSize": QUOTAS_A_PAGE}):
+                found += [
+                    Quota(one["QuotaName"], float(one["Value"]), one["QuotaCode"], one["Adjustable"])
+                    for one in page["Quotas"]
+                    if "Value" in one
+                ]
         if absent:
             raise CannotAsk(absent[0])
         return found

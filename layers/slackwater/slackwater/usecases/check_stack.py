@@ -2,7 +2,6 @@
 the functions' rights, buckets, roles and satellites. What cannot be asked is unknown, and said to be.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,6 +10,7 @@ from typing import Any, Final, Protocol
 from slackwater.model.errors import SlackwaterError
 from slackwater.model.job import Route
 from slackwater.policy.profile_check import Offer
+from slackwater.policy.quota_names import Quota, batch_quotas, calling_quotas
 
 SATELLITE_VERSION: Final = "1"
 """Of satellite.yaml, by its output TemplateVersion: raised when the home stack needs something new of it."""
@@ -18,11 +18,6 @@ SATELLITE_VERSION: Final = "1"
 ADMINISTRATOR: Final = "the account's administrator"
 DEPLOYER: Final = "whoever deploys the stack"
 _ACCESS: Final = ("agreement", "authorization", "entitlement", "region")
-_FAMILIES: Final[Mapping[str, str]] = {
-    "": "on-demand model inference",
-    "global": "global cross-region model inference",
-}
-_GEOGRAPHIC: Final = "cross-region model inference"
 
 
 class CannotAsk(SlackwaterError):
@@ -95,7 +90,7 @@ class Account(Protocol):
     def stack(self, region: str, name: str) -> StackInfo | None: ...
     def role_of(self, region: str, stack: str, logical_id: str) -> str | None: ...
     def model_access(self, region: str, model_id: str) -> Access: ...
-    def quotas(self, region: str) -> Sequence[tuple[str, float]]: ...
+    def quotas(self, region: str) -> Sequence[Quota]: ...
     def denied(
         self, role_arn: str, actions: Sequence[str], resource: str, context: Mapping[str, str]
     ) -> Sequence[str]: ...
@@ -187,29 +182,23 @@ class CheckStack:
                 yield Finding("model access", subject, State.OK, "granted")
 
     def _quotas(self, checked: Checked) -> Iterator[Finding]:
-        by_region: dict[str, list[Route]] = {}
-        calling = [route for offer in checked.offers.values() for route in offer.calling]
-        for route in {(route.region, route.model_id): route for route in calling}.values():
-            by_region.setdefault(route.region, []).append(route)
-        for region in sorted(by_region):
+        calling = {(r.region, r.model_id): r for offer in checked.offers.values() for r in offer.calling}
+        batch = {(r.region, r.base_model): r for r in checked.batch_routes}
+        for region in sorted({region for region, _ in (*calling, *batch)}):
             try:
                 listed = self._account.quotas(region)
             except CannotAsk as exc:
                 yield _unknown("quotas", region, "servicequotas:ListServiceQuotas", exc)
                 continue
-            for route in sorted(by_region[region], key=lambda route: route.model_id):
-                yield self._quota(route, listed)
+            for route in (calling[key] for key in sorted(calling) if key[0] == region):
+                found = calling_quotas(listed, _prefix(route), self._name_of(route))
+                yield _quota_finding(f"{route.model_id} in {region}", region, found)
+            for route in (batch[key] for key in sorted(batch) if key[0] == region):
+                found = batch_quotas(listed, self._name_of(route))
+                yield _quota_finding(f"batch of {route.base_model} in {region}", region, found)
 
-    def _quota(self, route: Route, listed: Iterable[tuple[str, float]]) -> Finding:
-        subject = f"{route.model_id} in {route.region}"
-        found = matching_quotas(listed, _prefix(route), self._model_name(route.base_model) or route.base_model)
-        if not found:
-            return Finding("quotas", subject, State.UNKNOWN, "no quota of this name is listed")
-        detail = ", ".join(f"{value:,.0f} {unit}" for unit, value in found.items())
-        if 0 in found.values():
-            how = f"asks Service Quotas for more than 0 for {route.model_id} in {route.region}"
-            return Finding("quotas", subject, State.FAILED, detail, ADMINISTRATOR, how)
-        return Finding("quotas", subject, State.OK, detail)
+    def _name_of(self, route: Route) -> str:
+        return self._model_name(route.base_model) or route.base_model
 
     # ------------------------------------------------------------------ rights of the functions
 
@@ -325,18 +314,20 @@ def needed(checked: Checked) -> dict[str, list[Right]]:
         return rights
     partition, account = checked.stack.partition, checked.stack.account
     work = [Right(("bedrock:CreateModelInvocationJob",), arn, {}) for arn in _arns(checked, checked.batch_routes)]
-    place = []
+    work.append(Right(("bedrock:ListModelInvocationJobs",), "*", {}))
+    place, tick = [], [Right(("bedrock:ListModelInvocationJobs",), "*", {})]
     for region in sorted({route.region for route in checked.batch_routes}):
         job = f"arn:{partition}:bedrock:{region}:{account}:model-invocation-job/x"
         of_job = ("CreateModelInvocationJob", "StopModelInvocationJob")
         work.append(Right(tuple(f"bedrock:{name}" for name in of_job), job, {}))
+        tick.append(Right(("bedrock:GetModelInvocationJob",), job, {}))
         if region != checked.region:
             role = f"arn:{partition}:iam::{account}:role/{checked.batch_role(region)}"
             work.append(Right(("iam:PassRole",), role, {"iam:PassedToService": "bedrock.amazonaws.com"}))
         shard = f"arn:{partition}:s3:::{checked.bucket(region)}/v1/shards/x/in.jsonl"
         work.append(Right(("s3:GetObject", "s3:PutObject"), shard, {}))
         place.append(Right(("s3:PutObject",), shard, {}))
-    return {**rights, "PlaceFunction": place, "WorkFunction": work}
+    return {**rights, "PlaceFunction": place, "WorkFunction": work, "TickFunction": tick}
 
 
 def _arns(checked: Checked, routes: Iterable[Route]) -> list[str]:
@@ -356,20 +347,26 @@ def _arns(checked: Checked, routes: Iterable[Route]) -> list[str]:
     return list(found)
 
 
-def matching_quotas(listed: Iterable[tuple[str, float]], prefix: str, model_name: str) -> dict[str, float]:
-    """Requests and tokens a minute (and tokens a day) of a model and a kind of route, by the quotas' names: AWS gives
-    them no other key."""
-    family = _FAMILIES.get(prefix, _GEOGRAPHIC)
-    name = re.compile(
-        rf"^{family} (requests per minute|tokens per minute|tokens per day) for .*{re.escape(model_name)}(?![\w.])",
-        re.IGNORECASE,
-    )
-    found: dict[str, float] = {}
-    for text, value in listed:
-        match = name.match(text)
-        if match is not None:
-            found.setdefault(match[1].lower(), value)
-    return dict(sorted(found.items()))
+def _quota_finding(subject: str, region: str, found: Mapping[str, Quota]) -> Finding:
+    """A quota of 0 is how AWS keeps a new account from a model."""
+    if not found:
+        return Finding("quotas", subject, State.UNKNOWN, "no quota of this name is listed")
+    detail = ", ".join(f"{quota.value:,.0f} {unit}" for unit, quota in found.items())
+    none = [quota for quota in found.values() if quota.value <= 0]
+    if not none:
+        return Finding("quotas", subject, State.OK, detail)
+    how = " and ".join(_raise(quota, region) for quota in none)
+    return Finding("quotas", subject, State.FAILED, detail, ADMINISTRATOR, how)
+
+
+def _raise(quota: Quota, region: str) -> str:
+    if quota.adjustable:
+        code = f" --quota-code {quota.code}" if quota.code else ""
+        return (
+            f'asks for more than 0 of "{quota.name}" (aws service-quotas request-service-quota-increase '
+            f"--region {region} --service-code bedrock{code} --desired-value N)"
+        )
+    return f'opens a support case in {region} for "{quota.name}", which Service Quotas does not raise'
 
 
 def _prefix(route: Route) -> str:
