@@ -11,14 +11,14 @@ from typing import Any
 import orjson
 
 from . import invoke_shape, tokens
-from .answers import Answerer, Prompt
+from .answers import Answerer
 from .bill import prompt_key
 from .config import Config
 from .converse_shape import check_converse, converse_response, usage_of
 from .dice import dice
 from .errors import ApiError, invalid
 from .models import ModelRef
-from .runtime import converse_prompt
+from .runtime import converse_prompt, native_prompt
 from .wire_check import Check
 
 
@@ -67,7 +67,8 @@ class RowWorker:
         rng = dice(self.seed, number)
         if self.invocation_type == "InvokeModel":
             native = invoke_shape.read(self.model.base, model_input)
-            prompt = Prompt(native.text, self.region, self.model, "batch", native.max_tokens, native.stop_sequences)
+            self._native_restrictions(native)
+            prompt = native_prompt(native, self.region, self.model, "batch")
             answer = self.answerer.answer(prompt, self.config.answers, rng)
             usage = usage_of(native.input_tokens, answer.output_tokens)
             sha = prompt_key(native.messages, native.system)
@@ -79,6 +80,19 @@ class RowWorker:
         latency_ms = 80 + 920 * rng.random()
         output = converse_response(answer, usage_of(count, answer.output_tokens), latency_ms, None)
         return output, Charge(prompt_key(body["messages"], body.get("system")), count, answer.output_tokens)
+
+    def _native_restrictions(self, native: invoke_shape.Native) -> None:
+        """The same note, for native bodies. Raises ApiError."""
+        batch = self.config.batch
+        turns = [message for message in native.messages if message.get("role") not in ("system", "developer")]
+        for refused, rule, what in (
+            (native.tools, batch.tools, "Tool use is"),
+            (len(turns) > 1, batch.multi_turn, "Multi-turn conversations are"),
+            (native.json_schema is not None, batch.structured_output, "Structured output is"),
+            (native.cacheable is not None, batch.cache_points, "Prompt caching is"),
+        ):
+            if refused and rule == "refuse":
+                raise invalid(f"{what} not supported in batch inference.")
 
     def _restrictions(self, body: dict[str, Any]) -> None:
         """What batch does not take (the note on the batch-inference page). Raises ApiError."""

@@ -83,10 +83,13 @@ class Runtime:
         model = self._counted(region, lambda: self._model(region, model_id))
         native = self._counted(region, lambda: invoke_shape.read(model.base, parse_body(request.body)))
         lane, tier = self._tier(model, request.headers.get("x-amzn-bedrock-service-tier"))
-        prompt = Prompt(native.text, region, model, lane, native.max_tokens, native.stop_sequences)
-        call = self._call(prompt, prompt_key(native.messages, native.system), native.input_tokens, tier)
+        prompt = native_prompt(native, region, model, lane)
+        sha = prompt_key(native.messages, native.system)
+        call = self._call(prompt, sha, native.input_tokens, tier, native.cacheable)
         served = await self._serve(call)
         reply = json_response(invoke_shape.write(native, served.answer, served.usage))
+        reply.headers |= invoke_shape.token_headers(served.usage)
+        reply.headers["X-Amzn-Bedrock-Invocation-Latency"] = str(max(1, round(served.latency_ms)))
         if tier is not None:
             reply.headers["X-Amzn-Bedrock-Service-Tier"] = tier
         return reply
@@ -247,6 +250,20 @@ def converse_prompt(body: dict[str, Any], region: str, model: ModelRef, lane: st
         stop_sequences=tuple(inference.get("stopSequences") or ()),
         json_schema=schema,
         forced_tool=_forced_tool(body.get("toolConfig") or {}),
+    )
+
+
+def native_prompt(native: invoke_shape.Native, region: str, model: ModelRef, lane: str) -> Prompt:
+    """What the answer depends on, from a native body."""
+    return Prompt(
+        native.text,
+        region,
+        model,
+        lane,
+        native.max_tokens,
+        native.stop_sequences,
+        native.json_schema,
+        native.forced_tool,
     )
 
 
