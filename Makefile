@@ -12,8 +12,8 @@ BUILD = .aws-sam/build
 BUILD_PYTHON = $(TOOLS)/bin/python
 FOR_HOST = 0
 PYTEST_ARGS = --numprocesses 2 --dist loadfile
-FUNCTION = RouteFunction
-EVENT = events/route.sqs.one_job.json
+F = RouteFunction
+E = events/route.sqs.one_job.json
 
 ENVIRONMENT = PYTHON="$(PYTHON)" sh tools/environment
 SAM = $(TOOLS)/bin/sam
@@ -59,9 +59,11 @@ build-local: setup $(TOOLS)/.setup ## the same for this machine's processor and 
 	runtime=$$($(VENV)/bin/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])'); \
 	$(MAKE) build ARCH=$$arch RUNTIME=$$runtime FOR_HOST=1 BUILD=.aws-sam/local/build BUILD_PYTHON=$(VENV)/bin/python
 
-invoke: ## one function in AWS's own image, by Docker (FUNCTION=RouteFunction EVENT=events/...)
-	@case "$$(uname -m)" in arm64|aarch64) arch=arm64 ;; *) arch=x86_64 ;; esac; $(MAKE) build ARCH=$$arch; \
-	$(OFFLINE) $(SAM) local invoke $(FUNCTION) --event $(EVENT) --parameter-overrides Architecture=$$arch
+invoke: setup $(TOOLS)/.setup ## one function in AWS's own image, by Docker (F=RouteFunction E=events/...)
+	@$(VENV)/bin/slackwater local invoke $(F) --event $(E) --check
+	@case "$$(uname -m)" in arm64|aarch64) arch=arm64 ;; *) arch=x86_64 ;; esac; \
+	$(MAKE) build ARCH=$$arch BUILD=.aws-sam/invoke/build >&2
+	@$(VENV)/bin/slackwater local invoke $(F) --event $(E) --build .aws-sam/invoke/build --runtime $(RUNTIME) --sam $(SAM)
 
 clean: ## everything that can be made again, the environments included
 	rm -rf $(VENV) $(TOOLS) $(AUDIT) .aws-sam .local .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache slackwater.egg-info slackwater-demo

@@ -50,6 +50,7 @@ class Cloud:
     batch_enabled: bool
     state_dir: Path
     empty: bool
+    container_host: str | None  # where containers find this machine; None: the cloud was not started for them
     clients: Clients = dataclasses.field(repr=False, compare=False)
     supervisor: subprocess.Popen[bytes] | None = dataclasses.field(default=None, repr=False, compare=False)
 
@@ -139,6 +140,7 @@ def start(
     over our emulator and over `bedrock_endpoint`; the clock then runs at 1. `parameters` are for the template;
     `satellites` are further batch regions, those of the shipped profiles by default. With `iam` the functions may do
     what their roles allow and no more, at our own Bedrock emulator too; each decision is a line of `logs/iam.jsonl`.
+    With `docker` containers of this machine's engine reach it at `container_host`; without an engine that is refused.
     An `empty` cloud has no stack: deploy one as on AWS, then `find` knows its outputs.
     """
     environ = os.environ if environ is None else environ

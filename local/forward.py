@@ -37,9 +37,12 @@ def forward(address: str, url: str) -> None:
                 _pump(self.request, upstream)
                 back.join()
 
+    class Server(socketserver.ThreadingTCPServer):
+        allow_reuse_address = True  # a cloud with a fixed port may follow upon another
+        daemon_threads = True
+
     try:
-        server = socketserver.ThreadingTCPServer((address, port or 80), Handler)
+        server = Server((address, port or 80), Handler)
     except OSError as error:
         raise CloudError(f"cannot listen on {address}:{port} ({error.strerror}): is Docker's bridge up?") from error
-    server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name=f"forward-{port}", daemon=True).start()

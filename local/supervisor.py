@@ -19,10 +19,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from local import docker
 from local.client import Clients
 from local.errors import CloudError
 from local.forward import forward
@@ -30,7 +31,6 @@ from local.processes import free_port, kill_group, spawn_leashed, tail, wait_hea
 from local.settings import REGION, STACK, Settings, child_environment, emulator_environment, iam_environment
 
 LOCK, STATE = "lock", "state.json"
-DOCKER_HOST_ADDRESS = "172.17.0.1"  # docker0, where containers find their host
 _log = logging.getLogger("local.supervisor")
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -75,6 +75,7 @@ class Supervisor:
 
     def _start(self) -> dict[str, Any]:
         s = self._settings
+        container_host = docker.host_of_containers() if s.docker else None  # first: without an engine nothing starts
         port = s.port if s.port is not None else free_port(s.host)
         endpoint = f"http://{s.host}:{port}"
         control_url = self._start_bedrock(endpoint) if s.own_bedrock else str(s.bedrock_url)
@@ -94,9 +95,10 @@ class Supervisor:
         if not s.empty:
             self._report({"step": "deploy"})
             outputs, satellites = self._deploy(clients)
-        if s.docker:
-            for url in {endpoint, control_url}:
-                forward(DOCKER_HOST_ADDRESS, url)
+        if container_host is not None:
+            self._open_to_containers(
+                container_host, {endpoint, control_url, s.bedrock_url or endpoint, s.runtime_url or endpoint}
+            )
         return {
             "v": 1,
             "endpoint": endpoint,
@@ -111,8 +113,17 @@ class Supervisor:
             "clock_rate": s.clock_rate,
             "clock_origin": s.clock_origin,
             "batch_enabled": s.batch_enabled,
+            "container_host": container_host,
             "pids": {"supervisor": os.getpid(), **{name: child.pid for name, child in self._children.items()}},
         }
+
+    @staticmethod
+    def _open_to_containers(host: str, urls: Iterable[str]) -> None:
+        """Docker Desktop brings containers to our loopback by itself; Docker's bridge needs a door there."""
+        if host != docker.DESKTOP_HOST:
+            for url in urls:
+                if docker.is_loopback(url):
+                    forward(host, url)
 
     def _deploy(self, clients: Clients) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
         """The outputs of the home stack, and of each satellite by its region; the tick beats from here on."""

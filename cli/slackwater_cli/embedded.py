@@ -13,10 +13,12 @@ from typing import Final
 from local import cloud as local_cloud
 from local.processes import REPOSITORY
 from local.settings import CONTROL_PLANE, RUNTIME
+from slackwater_cli.errors import Complaint
 from slackwater_cli.screen import Screen, console, is_live
 
 WATCHABLE_S: Final = 300.0  # real seconds in which the whole slack of a local run shall pass
 MAX_RATE: Final = 60.0
+NOT_RUNNING: Final = "no embedded cloud runs here; start one with `slackwater local up`"
 UP_RATE: Final = 20.0  # `local up`: a batch job takes half a minute, `10m` still leaves 30 real seconds
 
 
@@ -29,6 +31,14 @@ def state_dir(environ: Mapping[str, str] | None = None) -> Path:
 def running() -> local_cloud.Cloud | None:
     """The cloud of `local up`, if one runs here."""
     return local_cloud.find(state_dir())
+
+
+def the_running_one() -> local_cloud.Cloud:
+    """The cloud of `local up`. Raises Complaint when there is none."""
+    cloud = running()
+    if cloud is None:
+        raise Complaint(NOT_RUNNING, code="not_running")
+    return cloud
 
 
 def callers_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -10,12 +10,10 @@ import typer
 from rich.table import Table
 
 from local.cloud import Cloud
-from slackwater_cli import embedded
+from slackwater_cli import embedded, invoke_command
 from slackwater_cli.errors import Complaint
 from slackwater_cli.options import Deadline, Json, Out, Profile, Rate, Timeout
 from slackwater_cli.screen import Screen
-
-NOT_RUNNING = "no embedded cloud runs here; start one with `slackwater local up`"
 
 
 def build() -> typer.Typer:
@@ -28,6 +26,7 @@ def build() -> typer.Typer:
     app.command("up")(up)
     app.command("down")(down)
     app.command("env")(env)
+    app.command("invoke")(invoke_command.invoke)
     app.command("status")(status)
     app.command("run")(run_file)
     return app
@@ -39,7 +38,7 @@ def up(
         typer.Option("--port", min=1, max=65535, help="Default: a free port.", show_default=False),
     ] = None,
     rate: Rate = None,
-    docker: Annotated[bool, typer.Option("--docker", help="Listen on docker0 too, for `sam local invoke`.")] = False,
+    docker: Annotated[bool, typer.Option("--docker", help="Let Docker's containers reach it too.")] = False,
     empty: Annotated[bool, typer.Option("--empty", help="An account with nothing in it, for `sam deploy`.")] = False,
     json: Json = False,
 ) -> None:
@@ -67,6 +66,12 @@ def up(
             "stop it with `slackwater local down` before you start another",
             code="already_running",
         )
+    elif docker and cloud.container_host is None:
+        raise Complaint(
+            f"an embedded cloud already runs at {cloud.endpoint}, out of reach of containers: "
+            "stop it with `slackwater local down`, then say `slackwater local up --docker` again",
+            code="already_running",
+        )
     else:
         screen.note("the embedded cloud was up already")
     screen.note(embedded.pace(cloud.clock_rate))
@@ -92,15 +97,27 @@ def down(json: Json = False) -> None:
     screen.document({"v": 1, "stopped": cloud is not None})
 
 
-def env(json: Json = False) -> None:
+def env(
+    sam: Annotated[bool, typer.Option("--sam", help="The functions' variables, for `sam local invoke`.")] = False,
+    json: Json = False,
+) -> None:
     """Print `export` lines with which `aws`, any SDK and this command reach the embedded cloud.
+
+    With --sam: the environment of each deployed function as a container of `local up --docker` needs it, one JSON
+    document for sam's `--env-vars`.
 
     **Example**
 
     - `eval "$(slackwater local env)"`
     - `aws sqs send-message --queue-url "$SLACKWATER_JOB_QUEUE" --message-body file://job.json`
+    - `slackwater local env --sam > env.json`
     """
-    cloud = _the_running_one()
+    cloud = embedded.the_running_one()
+    if sam:
+        from local import invoke  # noqa: PLC0415  (not needed for the other)
+
+        Screen(True).document(invoke.environments(cloud, invoke.container_host(cloud)))
+        return
     variables = cloud.env()
     if json:
         Screen(json).document(variables)
@@ -119,7 +136,7 @@ def status(json: Json = False) -> None:
     screen = Screen(json)
     cloud = embedded.running()
     if cloud is None:
-        screen.note(NOT_RUNNING)
+        screen.note(embedded.NOT_RUNNING)
         screen.document({"v": 1, "running": False, "pids": {}, "workers": []})
         return
     screen.show(_status_table(cloud))
@@ -173,7 +190,17 @@ def run_file(  # noqa: PLR0917  (Typer reads the signature)
 
 def status_document(cloud: Cloud) -> dict[str, Any]:
     """`local status --json`: process ids of supervisor, emulators and Lambda workers, and where they listen."""
-    shown = ("endpoint", "control_url", "bedrock_url", "runtime_url", "region", "stack", "clock_rate", "clock_origin")
+    shown = (
+        "container_host",
+        "endpoint",
+        "control_url",
+        "bedrock_url",
+        "runtime_url",
+        "region",
+        "stack",
+        "clock_rate",
+        "clock_origin",
+    )
     facts = {name: getattr(cloud, name) for name in shown}
     return {
         "v": 1,
@@ -184,13 +211,6 @@ def status_document(cloud: Cloud) -> dict[str, Any]:
         "outputs": dict(cloud.outputs),
         "logs": str(cloud.logs()),
     }
-
-
-def _the_running_one() -> Cloud:
-    cloud = embedded.running()
-    if cloud is None:
-        raise Complaint(NOT_RUNNING, code="not_running")
-    return cloud
 
 
 def _differs(cloud: Cloud, port: int | None, rate: float | None) -> bool:
@@ -211,6 +231,8 @@ def _status_table(cloud: Cloud) -> Table:
         grid.add_row("inbox", f"s3://{cloud.outputs.get('BucketName', '-')}/inbox/<profile>/")
     else:
         grid.add_row("stack", "none yet: sam deploy --config-env local")
+    if cloud.container_host is not None:
+        grid.add_row("for containers", cloud.container_host)
     grid.add_row("processes", ", ".join(f"{name} {pid}" for name, pid in cloud.pids.items()))
     grid.add_row("Lambda workers", ", ".join(map(str, cloud.worker_pids())) or "none yet")
     grid.add_row("logs", str(cloud.logs()))
