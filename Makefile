@@ -29,11 +29,14 @@ setup-test: $(VENV)/.setup-test ## the same, and what the tests need
 demo: setup ## the whole product on this machine, from files to receipts
 	$(VENV)/bin/slackwater demo
 
-test: setup-test ## unit, integration (embedded cloud) and infrastructure tests
+test: setup-test $(TOOLS)/.setup ## all tests that need no Docker: unit, integration (embedded cloud), infrastructure, e2e
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
 test-iam: setup-test ## the functions' roles: enough for what the product does, and no more (embedded cloud, IAM enforced)
 	SLACKWATER_TEST_IAM=1 $(VENV)/bin/python -m pytest tests/iam $(PYTEST_ARGS)
+
+test-e2e: setup-test $(TOOLS)/.setup ## the built functions: by `sam deploy`, by Lambda's runtime interface, by Docker where there is one
+	$(VENV)/bin/python -m pytest tests/e2e $(PYTEST_ARGS)
 
 lint: $(TOOLS)/.setup setup-test ## ruff, mypy, import-linter, sam validate, cfn-lint (the workflow too)
 	$(TOOLS)/bin/ruff check .
@@ -58,6 +61,12 @@ build-local: setup $(TOOLS)/.setup ## the same for this machine's processor and 
 	@case "$$(uname -m)" in arm64|aarch64) arch=arm64 ;; *) arch=x86_64 ;; esac; \
 	runtime=$$($(VENV)/bin/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])'); \
 	$(MAKE) build ARCH=$$arch RUNTIME=$$runtime FOR_HOST=1 BUILD=.aws-sam/local/build BUILD_PYTHON=$(VENV)/bin/python
+
+deploy-local: build-local ## that build by `sam deploy` into an embedded cloud that stays, as an account with nothing in it
+	@$(VENV)/bin/slackwater local up --empty
+	@unset AWS_PROFILE AWS_SESSION_TOKEN; eval "$$($(VENV)/bin/slackwater local env)"; export SAM_CLI_TELEMETRY=0 SAM_CLI_POLL_DELAY=0.5; \
+	$(SAM) deploy --config-env local-satellite --region us-west-2 && $(SAM) deploy --config-env local
+	@echo 'now:  eval "$$($(VENV)/bin/slackwater local env)"; $(VENV)/bin/slackwater check'
 
 invoke: setup $(TOOLS)/.setup ## one function in AWS's own image, by Docker (F=RouteFunction E=events/...)
 	@$(VENV)/bin/slackwater local invoke $(F) --event $(E) --check
@@ -85,4 +94,4 @@ $(AUDIT)/.setup: tools/audit-requirements.txt
 	@$(ENVIRONMENT) $(AUDIT) --requirement tools/audit-requirements.txt
 	@touch $@
 
-.PHONY: help setup setup-test demo test test-iam lint audit costs build build-local invoke clean
+.PHONY: help setup setup-test demo test test-iam test-e2e lint audit costs build build-local deploy-local invoke clean
