@@ -34,6 +34,24 @@ REASONS: Final = {
     },
 }
 
+# Deployed under a condition only. What the walk switches on says so; the others cannot be proven where the walk runs.
+ON_THE_WALK: Final = "the walk names a further reply queue"
+NO_KEYS: Final = "the embedded AWS has no keys: nothing there asks for a use of one"
+CONDITIONAL: Final = {
+    ("RouteFunctionRole", "Replies"): ON_THE_WALK,
+    ("WorkFunctionRole", "Replies"): ON_THE_WALK,
+    ("UseOfKeys", "Keys"): NO_KEYS,
+    ("BatchRole", "#3"): NO_KEYS,  # a satellite's
+    ("ForwardRole", "#0"): "EventBridge takes it on by itself, and the embedded one delivers nothing across regions",
+}
+
+# AWS's own policies, attached by SAM.
+MANAGED: Final = {
+    "AWSLambdaBasicExecutionRole": "logs: the embedded AWS keeps them without asking",
+    "AWSXrayWriteOnlyAccess": "traces: there is no X-Ray in the embedded AWS",
+    "AWSLambdaSQSQueueExecutionRole": "a mapping's receives and deletes happen inside the embedded AWS, unasked",
+}
+
 # Used by some walks and not by others: it depends on which worker is quicker. Allowed to be unused, not demanded.
 SOMETIMES: Final = {
     ("RouteFunctionRole", "Keys", "s3:ListBucket"): "parts are listed when a job comes again whose worker died",

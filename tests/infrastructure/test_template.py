@@ -1,5 +1,6 @@
 """The template after the SAM transform: what a reviewer would look for before he signs."""
 
+import ast
 import json
 import os
 import re
@@ -14,6 +15,8 @@ from samtranslator.translator.managed_policy_translator import ManagedPolicyLoad
 from samtranslator.translator.transform import transform
 
 from local.package import load_template
+from slackwater.model.job import Lane
+from tests.iam.unused import CONDITIONAL
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,6 +62,26 @@ def statements() -> Iterator[tuple[str, dict[str, Any]]]:
         for policy in role["Properties"].get("Policies", []):
             for statement in policy["PolicyDocument"]["Statement"]:
                 yield name, statement.get("Fn::If", [None, statement])[1]
+
+
+def conditional() -> set[tuple[str, str]]:
+    """Role or policy, and statement, of both templates, of what is deployed under a condition only."""
+    found = set()
+    for resources_of in (deployed()["Resources"], load_template(ROOT / "satellite.yaml")["Resources"]):
+        for name, resource in resources_of.items():
+            properties = resource["Properties"]
+            match resource["Type"]:
+                case "AWS::IAM::Role":
+                    documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
+                case "AWS::IAM::Policy":
+                    documents = [properties["PolicyDocument"]]
+                case _:
+                    continue
+            for number, statement in enumerate(s for document in documents for s in document["Statement"]):
+                if "Fn::If" in statement or "Condition" in resource:
+                    sid = statement.get("Fn::If", [None, statement])[1].get("Sid", f"#{number}")
+                    found.add((name, sid))
+    return found
 
 
 def referenced(value: Any) -> str:
@@ -167,7 +190,8 @@ def test_every_function_logs_json_to_a_group_that_forgets_and_is_traced():
         assert function["LoggingConfig"]["LogFormat"] == "JSON"
         assert deployed()["Resources"][function["LoggingConfig"]["LogGroup"]["Ref"]]["Properties"]["RetentionInDays"]
         assert function["TracingConfig"] == {"Mode": "Active"}
-        assert function["Runtime"] == "python3.13"
+        assert function["Runtime"] == {"Ref": "Runtime"}
+    assert source()["Parameters"]["Runtime"]["Default"] == "python3.13"
 
 
 def test_no_statement_allows_all_actions_and_a_star_resource_is_one_that_aws_demands():
@@ -179,6 +203,39 @@ def test_no_statement_allows_all_actions_and_a_star_resource_is_one_that_aws_dem
         if "*" in wanted:
             starred += actions
     assert set(starred) <= {"bedrock:ListModelInvocationJobs"}
+
+
+@pytest.mark.parametrize("name", ["template.yaml", "satellite.yaml"])
+def test_beside_every_star_that_is_no_prefix_of_ours_stands_its_reason(name):
+    """A key's `/*` and a job's made-up name are no wildcards that a reader wonders about; regions, models, `*` are."""
+    lines, bare = (ROOT / name).read_text().splitlines(), []
+    for number, line in enumerate(lines):
+        if not re.search(r'Resource: "\*"|:\*:|-\*["/]', line.partition(" # ")[0]):
+            continue
+        above = number
+        while lines[above].lstrip().startswith("- !Sub"):  # an item of a list: the reason is at its head
+            above -= 1
+        if not any("#" in one for one in (line, lines[above], lines[above - 1])):
+            bare.append((number + 1, line.strip()))
+    assert bare == []
+
+
+def test_what_is_deployed_under_a_condition_is_proven_or_has_its_reason():
+    assert conditional() == set(CONDITIONAL)
+
+
+def test_queues_take_events_from_the_rules_that_target_them_and_from_nobody_else():
+    (policy,) = resources("AWS::SQS::QueuePolicy").values()
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    rules = {n: r for n, r in resources("AWS::Events::Rule").items() if "EventPattern" in r["Properties"]}
+    wanted = set()
+    for rule in rules.values():
+        for target in rule["Properties"]["Targets"]:
+            wanted |= {referenced(arn) for arn in (target["Arn"], target.get("DeadLetterConfig", {}).get("Arn")) if arn}
+    assert {referenced(arn) for arn in statement["Resource"]} == wanted
+    assert {referenced(url) for url in policy["Properties"]["Queues"]} == wanted
+    assert {referenced(arn) for arn in statement["Condition"]["ArnEquals"]["aws:SourceArn"]} == set(rules)
+    assert (statement["Principal"], statement["Action"]) == ({"Service": "events.amazonaws.com"}, "sqs:SendMessage")
 
 
 def test_bedrock_may_take_only_our_role_and_only_for_our_jobs():
@@ -226,11 +283,48 @@ def test_a_queues_age_is_an_alarm_only_after_longer_than_any_delay():
             assert alarm["Threshold"] > 900 + 900, name  # the longest delay, and a worker's longest time
 
 
-def emitted() -> set[str]:
-    """Names of the metrics that the handlers write."""
-    text = "".join(path.read_text() for path in (ROOT / "functions").glob("*/app.py"))
-    named = set(re.findall(r'(?:add_metric\(|emit\(metrics, )"(\w+)"', text))
-    return named | set(re.findall(r'": "([A-Z]\w+)"', text))  # RouteFunction's table
+@cache
+def emitted() -> dict[str, set[frozenset[str]]]:
+    """The metrics that the handlers' code writes: by name, the sets of dimensions it has."""
+    found: dict[str, set[frozenset[str]]] = {}
+    for path in (ROOT / "functions").glob("*/app.py"):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            match node:
+                case ast.Call(func=ast.Attribute(attr="add_metric"), args=[ast.Constant(value=str(name)), *_]):
+                    found.setdefault(name, set()).add(frozenset({"service"}))
+                case ast.Call(
+                    func=ast.Name(id="emit"), args=[_, ast.Constant(value=str(name)), _, ast.Constant(value=by), *_]
+                ):
+                    found.setdefault(name, set()).add(frozenset({"service", str(by)}))
+                case ast.Assign(targets=[ast.Name(id="METRICS")], value=ast.Dict(values=values)):  # RouteFunction's
+                    for value in values:
+                        found.setdefault(ast.literal_eval(value), set()).add(frozenset({"service"}))
+    return found
+
+
+# Of AWS's own metrics, what we use: by namespace, the dimension and the names.
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/aws-services-cloudwatch-metrics.html
+AWS_METRICS = {
+    "AWS/SQS": ("QueueName", {"ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage"}),
+    "AWS/Lambda": ("FunctionName", {"Errors", "Invocations"}),
+    "AWS/States": ("StateMachineArn", {"ExecutionsStarted", "ExecutionsSucceeded", "ExecutionsFailed"}),
+    "AWS/DynamoDB": ("TableName", {"ReadThrottleEvents", "WriteThrottleEvents"}),
+}
+
+
+def shown() -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Namespace, name and dimensions of each metric of the dashboard; a search's dimension has the value `*`."""
+    for widget in dashboard()["widgets"]:
+        for metric in widget["properties"].get("metrics", []):
+            if isinstance(metric[0], dict):
+                (found,) = re.findall(
+                    r"SEARCH\('\{(\w+),([\w,]+)\} MetricName=\"(\w+)\" service=\"(.+?)\"'", metric[0]["expression"]
+                )
+                yield found[0], found[2], {**dict.fromkeys(found[1].split(","), "*"), "service": found[3]}
+            else:
+                names = [part for part in metric[2:] if isinstance(part, str)]
+                yield metric[0], metric[1], dict(zip(names[::2], names[1::2], strict=True))
 
 
 def dashboard() -> dict[str, Any]:
@@ -239,17 +333,43 @@ def dashboard() -> dict[str, Any]:
     return dict(json.loads(body))
 
 
-def test_the_dashboard_is_json_and_shows_only_metrics_that_are_written():
-    shown = set()
-    for widget in dashboard()["widgets"]:
-        for metric in widget["properties"].get("metrics", []):
-            if metric[0] == "Slackwater":
-                shown.add(metric[1])
-            elif isinstance(metric[0], dict):
-                shown |= set(re.findall(r'MetricName="(\w+)"', metric[0]["expression"]))
-    assert {"Jobs", "CostUsd", "ListUsd", "Throttles", "RecordsFailed", "OpenShards", "OldestShardSeconds"} <= shown
-    assert shown <= emitted()
-    assert {a["MetricName"] for a in alarms().values() if a["Namespace"] == "Slackwater"} <= emitted()
+def test_the_dashboard_and_the_alarms_name_metrics_that_are_written_with_those_dimensions():
+    service = {"service": "${AWS::StackName}"}
+    environment = source()["Globals"]["Function"]["Environment"]["Variables"]
+    assert environment["POWERTOOLS_SERVICE_NAME"] == {"Ref": "AWS::StackName"}
+    watched = [
+        (a["Namespace"], a["MetricName"], {d["Name"]: f"${{{d['Value'].get('Ref')}}}" for d in a["Dimensions"]})
+        for a in alarms().values()
+    ]
+    for namespace, name, dimensions in [*shown(), *watched]:
+        if namespace in AWS_METRICS:
+            dimension, names = AWS_METRICS[namespace]
+            assert (set(dimensions), name in names) == ({dimension}, True), (namespace, name)
+            continue
+        assert namespace == environment["POWERTOOLS_METRICS_NAMESPACE"]
+        assert frozenset(dimensions) in emitted().get(name, set()), (name, dimensions)
+        assert dimensions.items() >= service.items(), name
+        assert dimensions.get("lane", "batch") in set(Lane)
+
+
+def test_the_dashboard_tells_what_an_operator_asks():
+    names = {(name, frozenset(dimensions) - {"service"}) for _, name, dimensions in shown()}
+    by_lane, by_region, whole = frozenset({"lane"}), frozenset({"region"}), frozenset[str]()
+    queue = frozenset({"QueueName"})
+    assert names >= {
+        ("ApproximateNumberOfMessagesVisible", queue), ("ApproximateAgeOfOldestMessage", queue),
+        ("Jobs", by_lane), ("CostUsd", by_lane), ("ListUsd", whole), ("Throttles", by_region),
+        ("RecordsFailed", whole), ("OpenShards", whole), ("OldestShardSeconds", whole),
+        ("BatchTurnaroundSeconds", whole), ("BatchForecastSeconds", whole),
+    }  # fmt: skip
+    lanes = {dimensions["lane"] for _, name, dimensions in shown() if name in ("Jobs", "CostUsd")}
+    assert lanes == set(Lane)
+
+
+def test_every_metric_that_is_written_is_explained():
+    text = (ROOT / "docs/operations.md").read_text().partition("## Metrics and dashboard")[2]
+    table = "\n".join(line for line in text.splitlines() if line.startswith("| `"))
+    assert set(re.findall(r"`([A-Z]\w+)`", table)) == set(emitted())
 
 
 def test_the_dashboard_shows_every_alarm():
