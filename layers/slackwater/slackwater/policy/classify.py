@@ -17,8 +17,9 @@ class Fault(StrEnum):
     QUOTA_REQUESTS = "quota_requests"
     QUOTA_TOKENS = "quota_tokens"
     QUOTA_DAILY = "quota_daily"  # nothing here until the quota's day is over
-    CAPACITY = "capacity"  # their capacity or their outage: another region may serve
-    MODEL_ERROR = "model_error"  # the model broke on this call: elsewhere, but not for ever
+    CAPACITY = "capacity"  # 503 and its like, their capacity or outage: another region may serve
+    INTERNAL = "internal"  # 500, something broke, for this job or for all: elsewhere, but not for ever (policy.blame)
+    MODEL_ERROR = "model_error"  # the model broke on this call: the same
     TIMEOUT = "timeout"  # the model's own time limit: may have been billed, another lane fits better
     UNKNOWN = "unknown"  # sent, and the reply was lost: may have been answered and billed
     JOB = "job"  # the job itself is wrong: no route and no retry will help
@@ -37,8 +38,13 @@ class Fault(StrEnum):
     @property
     def against_route(self) -> bool:
         """Whether the route should rest: malformed jobs never count against it, nor do slow answers and lost
-        replies."""
+        replies, nor by itself what broke on a job."""
         return self.is_quota or self in (Fault.CAPACITY, Fault.US)
+
+    @property
+    def may_follow_job(self) -> bool:
+        """Whether something broke, and it is not said whether on this job or on every one (policy.blame)."""
+        return self in (Fault.INTERNAL, Fault.MODEL_ERROR)
 
     @property
     def maybe_paid(self) -> bool:
@@ -101,19 +107,33 @@ _NO_CREDENTIALS: Final = frozenset(
         "UnrecognizedClientException",
     }
 )
+# Of the troubleshooting page, but in no service model. Four of these are HTTP 400, and no fault of the job's.
+_OPERATOR: Final = frozenset(
+    {
+        "FTUFormNotFilled",
+        "InvalidAction",
+        "MPAgreementBeingCreated",
+        "NotAuthorized",
+        "RequestExpired",
+        "ResourceNotFound",
+    }
+)
 _BY_CODE: Final = {
     "AccessDeniedException": Fault.US,
     "ConflictException": Fault.CAPACITY,
-    "InternalServerException": Fault.CAPACITY,
-    "ModelNotReadyException": Fault.CAPACITY,
+    "InternalFailure": Fault.INTERNAL,
+    "InternalServerException": Fault.INTERNAL,
+    "ModelNotReadyException": Fault.CAPACITY,  # HTTP 429, and yet nothing of our quota
     "ModelTimeoutException": Fault.TIMEOUT,
     "ParamValidationError": Fault.JOB,  # botocore refused the request's shape before sending it
     "ResourceNotFoundException": Fault.US,
     "ServiceQuotaExceededException": Fault.QUOTA_DAILY,
+    "ServiceUnavailable": Fault.CAPACITY,
     "ServiceUnavailableException": Fault.CAPACITY,
+    "ValidationError": Fault.JOB,
 } | {
     code: fault
-    for codes, fault in ((_UNSENT, Fault.CAPACITY), (_LOST, Fault.UNKNOWN), (_NO_CREDENTIALS, Fault.US))
+    for codes, fault in ((_UNSENT, Fault.CAPACITY), (_LOST, Fault.UNKNOWN), (_NO_CREDENTIALS | _OPERATOR, Fault.US))
     for code in codes
 }
 
@@ -123,10 +143,17 @@ _BY_STATUS: Final = {
     404: Fault.US,
     408: Fault.TIMEOUT,
     424: Fault.MODEL_ERROR,
+    500: Fault.INTERNAL,
     504: Fault.UNKNOWN,  # a gateway gave up waiting: the model may not have
 }
 _BY_MESSAGE: Final = frozenset(
-    {"ThrottlingException", "TooManyRequestsException", "ValidationException", "ModelErrorException"}
+    {
+        "ModelErrorException",
+        "ModelStreamErrorException",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "ValidationException",
+    }
 )
 KNOWN_CODES: Final = frozenset(_BY_CODE) | _BY_MESSAGE
 
@@ -150,7 +177,7 @@ _BATCH_BY_CODE: Final = {
     for codes, fault in (
         (_UNSENT, BatchFault.UNSENT),
         (_LOST, BatchFault.UNKNOWN),
-        (_NO_CREDENTIALS, BatchFault.DENIED),
+        (_NO_CREDENTIALS | _OPERATOR, BatchFault.DENIED),
     )
     for code in codes
 }
@@ -170,7 +197,7 @@ def classify(code: str, http_status: int | None = None, message: str = "", origi
         return _throttled(message)
     if code == "ValidationException":
         return Fault.US if _WRONG_MODEL_ID.match(message) else Fault.JOB
-    if code == "ModelErrorException":
+    if code in ("ModelErrorException", "ModelStreamErrorException"):
         return _model_error(original_status)
     return _BY_CODE.get(code) or _by_status(http_status, message)
 
@@ -187,6 +214,9 @@ def classify_batch(operation: str, code: str, http_status: int | None = None) ->
 
 
 def _throttled(message: str) -> Fault:
+    """By the texts in use: "Too many requests, please wait before trying again.", "Your request rate is too high …",
+    "Too many tokens, please wait …", "Too many tokens per day, please wait …"
+    (https://repost.aws/knowledge-center/bedrock-throttling-error)."""
     text = message.lower()
     if "per day" in text or "daily" in text:
         return Fault.QUOTA_DAILY
