@@ -12,6 +12,7 @@ BUILD = .aws-sam/build
 BUILD_PYTHON = $(TOOLS)/bin/python
 FOR_HOST = 0
 PYTEST_ARGS = --numprocesses 2 --dist loadfile
+RATE = 20
 F = RouteFunction
 E = events/route.sqs.one_job.json
 
@@ -63,7 +64,7 @@ build-local: setup $(TOOLS)/.setup ## the same for this machine's processor and 
 	$(MAKE) build ARCH=$$arch RUNTIME=$$runtime FOR_HOST=1 BUILD=.aws-sam/local/build BUILD_PYTHON=$(VENV)/bin/python
 
 deploy-local: build-local ## that build by `sam deploy` into an embedded cloud that stays, as an account with nothing in it
-	@$(VENV)/bin/slackwater local up --empty
+	@$(VENV)/bin/slackwater local up --empty --rate $(RATE)
 	@unset AWS_PROFILE AWS_SESSION_TOKEN; eval "$$($(VENV)/bin/slackwater local env)"; export SAM_CLI_TELEMETRY=0 SAM_CLI_POLL_DELAY=0.5; \
 	$(SAM) deploy --config-env local-satellite --region us-west-2 && $(SAM) deploy --config-env local
 	@echo 'now:  eval "$$($(VENV)/bin/slackwater local env)"; $(VENV)/bin/slackwater check'
