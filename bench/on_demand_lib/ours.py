@@ -1,0 +1,303 @@
+"""Our side: the product's engine, called as its functions call it. What finds no room goes back to a delay queue.
+
+The queue is a heap that behaves as SQS does: a message that is sent on comes back after whole seconds. Ledger and health
+are in memory, shared by all engines of the scenario, each of which stands for one container.
+"""
+
+import heapq
+import logging
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+import boto3
+
+from on_demand_lib.drive import Outcomes
+from on_demand_lib.peers import MODEL
+from on_demand_lib.world import Offer, Region, Scenario
+from slackwater.adapters.bedrock_runtime import BedrockRuntime
+from slackwater.adapters.ledger.health import RouteHealth
+from slackwater.adapters.ledger.in_memory import QuotasInMemory
+from slackwater.adapters.ledger.table import ConditionFailed, Write
+from slackwater.model.clock import ScaledClock
+from slackwater.model.job import Job, Lane, Route
+from slackwater.model.profile import Mode
+from slackwater.policy.prices import load_price_book
+from slackwater.policy.quota import Meter, Pool
+from slackwater.policy.routes import typical_price
+from slackwater.policy.weights import order
+from slackwater.usecases.admission import Admission, Need, Ticket, pool_name
+from slackwater.usecases.engine import Engine
+from slackwater.usecases.ports import Answer
+from slackwater.usecases.tries import Call
+
+BASE: Final = "anthropic.claude-haiku-4-5-20251001-v1:0"
+CONTAINERS: Final = 4  # where the scenario does not say
+IN_FLIGHT: Final = 32  # CallsInFlight's default
+BATCH: Final = 50  # RouteFunction's BatchSize
+FAR_S: Final = 3600.0
+_JOB: Final = re.compile(r"job (\d+)")
+
+
+@dataclass(frozen=True)
+class Later:
+    """A job that found no room: it comes back in `delay_s`."""
+
+    job: int
+    delay_s: float
+
+
+class Container(Protocol):
+    """What the bench needs of an engine: ends jobs (by telling `ended`), and gives back those that found no room."""
+
+    def work(self, jobs: Sequence[int]) -> list[Later]: ...
+
+
+class Ended(Protocol):
+    def __call__(self, job: int, error: str | None) -> None: ...
+
+
+class Began(Protocol):
+    def __call__(self, job: int) -> None: ...
+
+
+# ---------------------------------------------------------------------- the engine's ports, in memory
+
+
+class MemoryTable:
+    """As much of the ledger's table as routes' health asks for, in memory; shared by all containers."""
+
+    def __init__(self) -> None:
+        self._items: dict[Any, dict[str, Any]] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: Any) -> dict[str, Any] | None:
+        return self._items.get(key)
+
+    def write(self, write: Write, returns: str = "NONE") -> dict[str, Any]:
+        """Raises ConditionFailed; a condition that is not known here is a mistake of the bench."""
+        with self._lock:
+            old = self._items.get(write.key, {})
+            if write.condition is not None and not self._holds(write.condition, old, write.values):
+                raise ConditionFailed(str(write.key), dict(old))
+            gone = set(write.remove)
+            self._items[write.key] = {k: v for k, v in old.items() if k not in gone} | dict(write.set_)
+            return dict(self._items[write.key])
+
+    def _holds(self, condition: str, item: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+        match condition:
+            case "attribute_not_exists(#probe_until) OR #probe_until <= :now":
+                return "probe_until" not in item or bool(item["probe_until"] <= values["now"])
+        raise NotImplementedError(condition)
+
+
+class SharedQuotas(QuotasInMemory):
+    """The quota ledger of the whole fleet, in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+
+    def change(self, pool: str, change: Callable[[Pool], tuple[Pool, Any]], now_s: float) -> tuple[Pool, Any]:
+        with self._lock:
+            return super().change(pool, change, now_s)
+
+    def tell(self, pool: str, region: Region) -> None:
+        """The limits of a pool, as `quotas sync` reads them."""
+        self.pools[pool] = Pool(
+            requests=Meter(told_per_s=region.requests_per_s), tokens=Meter(told_per_s=region.tokens_per_s)
+        )
+
+
+class Noting:
+    """The caller, and when each call came back."""
+
+    def __init__(self, caller: BedrockRuntime, ended_at: dict[int, float]) -> None:
+        self._caller = caller
+        self._ended_at = ended_at
+
+    def converse(self, route: Route, lane: Lane, request: dict[str, Any], *, read_timeout_s: float) -> Answer:
+        try:
+            return self._caller.converse(route, lane, request, read_timeout_s=read_timeout_s)
+        finally:
+            found = _JOB.match(request["messages"][0]["content"][0]["text"])
+            assert found
+            self._ended_at[int(found[1])] = time.monotonic()
+
+
+@dataclass
+class Sink:
+    began: Began
+    ended: Ended
+
+    def starting(self, calls: Sequence[Call]) -> None:
+        for call in calls:
+            self.began(call.job.line)
+
+    def losing(self, call: Call) -> None:
+        """Nothing is lost here: the fake answers or refuses."""
+
+    def store(self, rows: Sequence[tuple[Call, dict[str, Any]]]) -> None:
+        for call, row in rows:
+            self.ended(call.job.line, None if row["status"] == "succeeded" else row["error"]["code"])
+
+
+class Bound:
+    """An Engine as a Container."""
+
+    def __init__(self, fleet: "Fleet", number: int, concurrency: int) -> None:
+        self._fleet = fleet
+        self._engine = Engine(
+            caller=fleet.caller,
+            admission=Admission(
+                quotas=fleet.quotas,
+                health=RouteHealth(fleet.table, fleet.clock, random.Random(number)),  # type: ignore[arg-type]
+                clock=fleet.clock,
+            ),
+            prices=fleet.prices,
+            clock=fleet.clock,
+            rng=random.Random(number),
+            concurrency=concurrency,
+        )
+
+    def work(self, jobs: Sequence[int]) -> list[Later]:
+        fleet = self._fleet
+        unfinished = self._engine.run(
+            [fleet.call(job) for job in jobs], fleet.sink, stop_at_wall_s=time.time() + FAR_S
+        )
+        now = fleet.clock.now()
+        return [Later(u.call.job.line, (u.not_before - now).total_seconds()) for u in unfinished]
+
+
+@dataclass
+class Queue:
+    """Delayed jobs, first due first."""
+
+    heap: list[tuple[float, int]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def put(self, due_s: float, job: int) -> None:
+        with self.lock:
+            heapq.heappush(self.heap, (due_s, job))
+
+    def take(self, now_s: float, most: int) -> list[int]:
+        with self.lock:
+            taken = []
+            while self.heap and len(taken) < most and self.heap[0][0] <= now_s:
+                taken.append(heapq.heappop(self.heap)[1])
+            return taken
+
+
+class Fleet:
+    """The containers of a scenario, and the queue that feeds them."""
+
+    def __init__(self, endpoint: str, scenario: Scenario) -> None:
+        logging.disable(logging.CRITICAL)
+        self._scenario = scenario
+        self.clock = ScaledClock()
+        self.prices = load_price_book()
+        self.table = MemoryTable()
+        self.quotas = SharedQuotas()
+        self._ended_at: dict[int, float] = {}
+        self._began_at: dict[int, float] = {}
+        self._outcomes = Outcomes()
+        number = 1 if scenario.closed else scenario.containers if scenario.containers > 1 else CONTAINERS
+        concurrency = scenario.closed or IN_FLIGHT
+        runtime = BedrockRuntime(AtEndpoint(endpoint), connections=number * concurrency)  # type: ignore[arg-type]
+        self.caller = Noting(runtime, self._ended_at)
+        self.sink = Sink(self._began, self._ended)
+        self._routes = tuple(
+            Route(name, MODEL, BASE, "global", region.weight) for name, region in scenario.world.regions.items()
+        )
+        for route in self._routes if scenario.told else ():
+            self.quotas.tell(pool_name(route), scenario.world.regions[route.region])
+        self._price = typical_price(self.prices)
+        self._deadline = datetime.fromtimestamp(time.time() + FAR_S, UTC)
+        self._containers: list[Container] = [Bound(self, n, concurrency) for n in range(number)]
+
+    def call(self, job: int) -> Call:
+        world = self._scenario.world
+        request = {
+            "messages": [{"role": "user", "content": [{"text": world.text(job)}]}],
+            "inferenceConfig": {"maxTokens": world.max_tokens},
+        }
+        work = Job("r", "00000", job, f"id-{job}", f"job-{job}", "default", self._deadline, request)
+        ordered = order(Mode.WEIGHTED, self._routes, job, price=self._price)
+        return Call(work, Lane.ON_DEMAND, tuple(ordered), "us-east-1")
+
+    def _began(self, job: int) -> None:
+        self._began_at.setdefault(job, self._outcomes.now_s())
+
+    def _ended(self, job: int, error: str | None) -> None:
+        end_s = self._ended_at.get(job, time.monotonic()) - self._outcomes.began_s
+        at_s = self._began_at[job] if self._scenario.closed else self._arrivals[job]
+        self._outcomes.rows.append((job, at_s, end_s, error))
+
+    def drive(self, scenario: Scenario, offers: Sequence[Offer], outcomes: Outcomes) -> None:
+        self._outcomes = outcomes
+        self._arrivals: Mapping[int, float] = {offer.job: offer.at_s for offer in offers}
+        if scenario.closed:
+            self._containers[0].work([offer.job for offer in offers])
+            return
+        queue = Queue()
+        for offer in offers:
+            queue.put(offer.at_s, offer.job)
+        threads = [
+            threading.Thread(target=self._container, args=(one, queue, len(offers), outcomes), daemon=True)
+            for one in self._containers
+        ]
+        for thread in threads:
+            thread.start()
+        while len(outcomes.rows) < len(offers) and outcomes.now_s() < scenario.stop_s:
+            time.sleep(0.02)
+
+    def _container(self, one: Container, queue: Queue, jobs: int, outcomes: Outcomes) -> None:
+        while len(outcomes.rows) < jobs:
+            taken = queue.take(outcomes.now_s(), BATCH)
+            if not taken:
+                time.sleep(0.005)
+                continue
+            for later in one.work(taken):
+                delay_s = max(1, self.clock.queue_delay_s(later.delay_s))  # SQS knows whole seconds
+                queue.put(outcomes.now_s() + delay_s, later.job)
+
+
+class AtEndpoint(boto3.Session):
+    """A session whose clients call the fake."""
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__()
+        self._endpoint = endpoint
+
+    def client(self, *names: Any, **options: Any) -> Any:
+        return super().client(*names, endpoint_url=self._endpoint, **options)
+
+
+def slackwater(endpoint: str, scenario: Scenario) -> Fleet:
+    return Fleet(endpoint, scenario)
+
+
+def decision_ms(routes: int = 50, decisions: int = 2000) -> list[float]:
+    """Milliseconds of each decision by which of so many routes a call goes: the order in which it tries them, their
+    health, and leave by the first that has room. The first half of the routes is full.
+    """
+    clock, quotas = ScaledClock(), SharedQuotas()
+    many = [Route(f"region-{n}", MODEL, BASE, "global", 1 + n % 5) for n in range(routes)]
+    for n, route in enumerate(many):
+        quotas.tell(pool_name(route), Region(requests_per_s=1e-6 if n < routes // 2 else 1e6, tokens_per_s=1e9))
+    health = RouteHealth(MemoryTable(), clock, random.Random(1))  # type: ignore[arg-type]
+    admission = Admission(quotas=quotas, health=health, clock=clock)
+    price, need = typical_price(load_price_book()), Need(100, 100)
+    took = []
+    for job in range(decisions):
+        began = time.perf_counter()
+        for route in order(Mode.WEIGHTED, many, job, price=price):
+            if isinstance(admission.enter(route, need, 1), Ticket):
+                break
+        took.append((time.perf_counter() - began) * 1000)
+    return took
