@@ -10,12 +10,14 @@ from slackwater.model.job import Lane, Route
 from slackwater.model.profile import Mode
 from slackwater.policy.capability import load_capability
 from slackwater.policy.choose import Drain, JobLoad, Ways, choose
+from slackwater.policy.durations import length_traits, longest_answer_tokens
 from slackwater.policy.forecast import PRIOR, Forecast, latest_start
 from slackwater.policy.prices import Rates, load_price_book
 from slackwater.policy.routes import batch_routes, flex_routes, resolve_routes
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 TRAITS = ("tools", "cache", "guardrail", "multi_turn", "structured_output", "media")
+LONG = length_traits(64_000)  # more than most models can be called for
 
 
 class Prices:
@@ -220,7 +222,7 @@ loads = st.builds(
     jobs=st.integers(1, 10**6),
     input_tokens=st.integers(0, 10**9),
     max_output_tokens=st.integers(0, 10**9),
-    traits=st.frozensets(st.sampled_from(TRAITS), max_size=1),
+    traits=st.frozensets(st.sampled_from((*TRAITS, *LONG)), max_size=1),
     forced=st.none() | st.sampled_from(list(Lane)),
 )
 forecasts = st.just(PRIOR) | st.builds(
@@ -275,3 +277,29 @@ def test_patience_never_costs_more(hours, more, load, prices, of):
     later = decide(hours + more, load=load, prices=prices, of=of)
     if sooner.cost_pico is not None and not sooner.warning:
         assert later.cost_pico <= sooner.cost_pico
+
+
+def test_an_answer_that_could_outlast_a_call_goes_by_batch_and_has_no_fallback():
+    decision = decide(load=jobs(LONG))
+    assert (decision.lane, decision.fallback) == (Lane.BATCH, None)
+    refused = {way.lane: way.refused for way in decision.ways if way.refused}
+    assert all("outlast a call" in refused[lane] for lane in (Lane.ON_DEMAND, Lane.FLEX) if lane in refused)
+    assert Lane.ON_DEMAND in refused
+
+
+@pytest.mark.parametrize("changes", [{"batch": ()}, {"batch_enabled": False}])
+def test_an_answer_that_could_outlast_a_call_is_refused_where_there_is_no_batch(changes):
+    decision = decide(load=jobs(LONG), of=ways(**changes))
+    assert decision.lane is None
+    assert any("outlast a call" in reason and "at most" in reason for reason in decision.reasons)
+
+
+def test_a_calling_lane_that_is_asked_for_is_refused_where_the_answer_could_outlast_a_call():
+    decision = decide(load=jobs(LONG, forced=Lane.ON_DEMAND))
+    assert decision.lane is None and "outlast a call" in decision.reasons[0]
+
+
+def test_an_answer_of_the_longest_callable_length_may_still_be_called():
+    most = longest_answer_tokens(ALL.calling[0].base_model)
+    assert decide(load=jobs(length_traits(most), forced=Lane.ON_DEMAND)).lane is Lane.ON_DEMAND
+    assert decide(load=jobs(length_traits(most + 1), forced=Lane.ON_DEMAND)).lane is None

@@ -13,6 +13,7 @@ from slackwater.model.clock import iso, parse_iso
 from slackwater.model.profile import Profiles, shipped_profiles
 from slackwater.policy.capability import load_capability
 from slackwater.policy.classes import Classes, ClassKey, JobClass, Load
+from slackwater.policy.durations import longest_answer_tokens
 from slackwater.policy.prices import load_price_book
 from slackwater.usecases.file_options import FileOptions
 from slackwater.usecases.place import Place
@@ -387,3 +388,31 @@ def test_a_profile_may_want_smaller_batch_jobs():
     sizes = [shard["records"] for group in found.plan["groups"] for shard in group["shards"]]
     assert sum(sizes) == 900
     assert max(sizes) <= 150
+
+
+def long_line(number):
+    return {"request": request(f"question {number}", inferenceConfig={"maxTokens": 64_000})}
+
+
+@pytest.mark.promise(5)
+def test_answers_that_could_outlast_a_call_go_by_batch_and_their_neighbours_as_they_would_without_them():
+    run = Run([long_line(i) if i % 2 else line(i, lane="on_demand") for i in range(400)]).place()
+    went = [where for _, where in run.lines()]
+    assert all(where.startswith("us-") if i % 2 else where == "on_demand" for i, where in enumerate(went))
+
+
+@pytest.mark.promise(5)
+def test_answers_that_could_outlast_a_call_and_are_too_few_for_batch_fail_with_the_reason_alone():
+    run = Run([long_line(i) if i < 3 else line(i) for i in range(10)]).place()
+    assert [where for _, where in run.lines()] == ["lane_refused"] * 3 + ["on_demand"] * 7
+    (refused,) = [entry["plan"]["refused"] for entry in run.plan["classes"] if entry["plan"]["refused"]]
+    assert "batch: cannot be taken" in refused["message"] and "outlast a call" in refused["message"]
+
+
+def test_a_line_of_the_longest_callable_answer_is_called_and_one_token_more_is_not():
+    def asking(tokens):
+        return {"request": request(inferenceConfig={"maxTokens": tokens})}
+
+    most = longest_answer_tokens("anthropic.claude-haiku-4-5-20251001-v1:0")
+    run = Run([asking(most), asking(most + 1)]).place()
+    assert [where for _, where in run.lines()] == ["on_demand", "lane_refused"]

@@ -14,6 +14,7 @@ from slackwater.model.clock import iso
 from slackwater.model.job import Lane, Route
 from slackwater.model.native import INVOKE_MODEL, RequestType
 from slackwater.model.profile import Mode
+from slackwater.policy.durations import too_long
 from slackwater.policy.forecast import Forecast, guard_at, latest_start
 from slackwater.policy.prices import PriceBook
 
@@ -43,7 +44,7 @@ _FAST_FIRST: Final = (Lane.ON_DEMAND, Lane.FLEX)
 @dataclass(frozen=True, slots=True)
 class JobLoad:
     """Jobs that are alike but for their words. Tokens and bytes are sums; the output's are what the requests allow
-    at most."""
+    at most. `traits` has those of their length, too (`policy.durations.length_traits`)."""
 
     jobs: int
     input_tokens: int
@@ -228,7 +229,9 @@ def _refusal(lane: Lane, scene: _Scene) -> str | None:
         return "batch is switched off in this stack"
     if not scene.ways.of(lane):
         return _NO_ROUTES[lane]
-    return _not_by_batch(scene) if lane is Lane.BATCH else None
+    if lane is Lane.BATCH:
+        return _not_by_batch(scene)
+    return too_long(scene.load.traits, scene.ways.of(lane)[0].base_model)
 
 
 def _not_by_batch(scene: _Scene) -> str | None:

@@ -8,7 +8,8 @@ from typing import Any, Final, NamedTuple, Self
 from slackwater.model.clock import iso, parse_iso
 from slackwater.model.input_row import request_of
 from slackwater.model.job import Lane
-from slackwater.model.native import shape
+from slackwater.model.native import output_limit, shape
+from slackwater.policy.durations import length_traits
 
 MAX_CLASSES: Final = 200
 STEPS_S: Final = (60, 3600, 86400, 10**12)
@@ -87,12 +88,13 @@ class Classes:
         """The class of a row of an input block. Raises KeyError for a row that was not surveyed here."""
         deadline = row.get("deadline")
         lane = row.get("lane")
+        request = request_of(row)
         return self._classes[
             self.key(
                 row.get("profile"),
                 None if deadline is None else parse_iso(deadline),
                 None if lane is None else Lane(lane),
-                shape(request_of(row)),
+                shape(request) | length_traits(output_limit(request)),
             )
         ]
 

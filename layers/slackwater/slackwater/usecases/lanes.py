@@ -7,10 +7,11 @@ from typing import Final, Protocol
 from slackwater.model.clock import Clock
 from slackwater.model.errors import BadInput
 from slackwater.model.job import Lane
-from slackwater.model.native import shape
+from slackwater.model.native import output_limit, shape
 from slackwater.model.profile import Profile, Profiles
 from slackwater.policy.capability import Capability
 from slackwater.policy.choose import Drain, JobLoad, Ways, choose
+from slackwater.policy.durations import length_traits
 from slackwater.policy.forecast import Forecast
 from slackwater.policy.pooling import FULL_JOBS
 from slackwater.policy.prices import PriceBook
@@ -87,7 +88,7 @@ class QueueLanes:
             1,
             input_tokens(asked.request),
             max_output_tokens(asked.request, profile.max_tokens),
-            shape(asked.request),
+            shape(asked.request) | length_traits(output_limit(asked.request)),
             asked.lane,
         )
         decision = choose(

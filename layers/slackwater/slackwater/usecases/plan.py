@@ -266,7 +266,9 @@ class Planner:
             "routes": [_route_document(route) for route in group.routes],
             "deadline_at": iso(max(entry.deadline for entry in group.classes)),
             "guard_at": iso(guard_at(earliest, largest / self._stack.drain_jobs_per_s)),
-            "rescue_lane": (group.classes[0].decision.fallback or Lane.ON_DEMAND).value,
+            "rescue_lane": next(
+                (entry.decision.fallback for entry in group.classes if entry.decision.fallback), Lane.ON_DEMAND
+            ).value,
             "records": group.records,
             "offsets": offsets,
             "shards": [
@@ -375,7 +377,7 @@ def _leave(group: _Group, reason: str) -> None:
                 routes=(),
                 cost_pico=None,
                 expected_finish=None,
-                reasons=(f"the lane batch was asked for and cannot be taken: {reason}",),
+                reasons=(_batch_only(entry, f"cannot be taken: {reason}"),),
             )
         else:
             way = ways[lane]
@@ -389,15 +391,21 @@ def _leave(group: _Group, reason: str) -> None:
             )
 
 
+def _batch_only(entry: _Class, what: str) -> str:
+    """Why jobs fail that could have gone by batch and by nothing else."""
+    if entry.forced_batch:
+        return f"the lane batch was asked for: {what}"
+    calling = "; ".join(f"{way.lane}: {way.refused}" for way in entry.decision.ways if way.lane is not Lane.BATCH)
+    return f"batch: {what}; {calling}"
+
+
 def _class_document(entry: _Class) -> dict[str, Any]:
     decision = entry.decision
     calling = entry.calling_lane
     refused = None
     if calling is None:
         message = (
-            decision.reasons[0]
-            if decision.lane is None
-            else "the lane batch was asked for, and no batch job can hold it"
+            "; ".join(decision.reasons) if decision.lane is None else _batch_only(entry, "no batch job can hold it")
         )
         refused = {"code": LANE_REFUSED, "message": message}
     finish = decision.expected_finish

@@ -21,6 +21,7 @@ from slackwater.model.lines import MAX_LINE_BYTES, TooLong
 from slackwater.model.native import Request
 from slackwater.policy.blocks import Cutter
 from slackwater.policy.classes import Classes, Load
+from slackwater.policy.durations import CALLABLE_BY_ALL, length_traits
 from slackwater.policy.seen_ids import SeenIds
 from slackwater.policy.tokens import input_tokens, max_output_tokens, of_text
 from slackwater.usecases.file_options import FileOptions
@@ -235,7 +236,7 @@ class Surveyor:
         return counted, size
 
     def _count_same(self, template: Template, jobs: int, row_bytes: int, text_bytes: int) -> None:
-        says, traits = self._said(template.label), template.traits
+        says, traits = self._said(template.label), template.traits | length_traits(template.limit)
         load = says.loads.get(traits) or self._load(says, traits)
         load.jobs += jobs
         load.bytes += row_bytes + RECORD_BYTES * jobs
@@ -303,6 +304,8 @@ class Surveyor:
             line["tags"] = tags
         written = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
         self._rows += written
+        if limit > CALLABLE_BY_ALL:
+            traits |= length_traits(limit)
         load = says.loads.get(traits) or self._load(says, traits)
         load.jobs += 1
         load.bytes += len(written) + RECORD_BYTES
