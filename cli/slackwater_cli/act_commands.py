@@ -15,7 +15,7 @@ from rich.text import Text
 
 from slackwater_cli import words
 from slackwater_cli.errors import Complaint
-from slackwater_cli.options import Json, Profile, Run, Stack
+from slackwater_cli.options import Json, Profile, RequestType, ResultDialect, Run, Stack
 from slackwater_cli.screen import Screen
 
 if TYPE_CHECKING:
@@ -45,11 +45,8 @@ def submit(  # noqa: PLR0917  (Typer reads the signature)
         typer.Option("--lane", metavar="LANE", help="`on_demand`, `flex` or `batch`, for lines that name none.",
                      show_default=False),
     ] = None,
-    result_dialect: Annotated[
-        str | None,
-        typer.Option("--result-dialect", metavar="NAME", help="Also write results in this dialect: `openai`.",
-                     show_default=False),
-    ] = None,
+    result_dialect: ResultDialect = None,
+    request_type: RequestType = None,
     name: Annotated[
         str | None,
         typer.Option("--name", metavar="NAME", help="What the run is called. Default: the file's name.",
@@ -70,7 +67,7 @@ def submit(  # noqa: PLR0917  (Typer reads the signature)
 
     screen = Screen(json)
     reader = _reader(screen, stack)
-    given = {"deadline": deadline, "lane": lane, "result-dialect": result_dialect}
+    given = {"deadline": deadline, "lane": lane, "request-type": request_type, "result-dialect": result_dialect}
     options = {option: value for option, value in given.items() if value is not None}
     files.check_options(options, profile, reader.profiles(), reader.clock.now())
     if file == STDIN:

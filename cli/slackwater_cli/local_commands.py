@@ -12,7 +12,7 @@ from rich.table import Table
 from local.cloud import Cloud
 from slackwater_cli import embedded, invoke_command
 from slackwater_cli.errors import Complaint
-from slackwater_cli.options import Deadline, Json, Out, Profile, Rate, Timeout
+from slackwater_cli.options import Deadline, Json, Out, Profile, Rate, ResultDialect, Timeout
 from slackwater_cli.screen import Screen
 
 
@@ -152,12 +152,7 @@ def run_file(  # noqa: PLR0917  (Typer reads the signature)
     profile: Profile = "default",
     deadline: Deadline = "24h",
     out: Out = None,
-    result_dialect: Annotated[
-        str | None,
-        typer.Option(
-            "--result-dialect", metavar="NAME", help="Also write results in this dialect: `openai`.", show_default=False
-        ),
-    ] = None,
+    result_dialect: ResultDialect = None,
     timeout: Timeout = 900,
     rate: Rate = None,
     json: Json = False,
@@ -166,8 +161,8 @@ def run_file(  # noqa: PLR0917  (Typer reads the signature)
 
     Writes results.jsonl, errors.jsonl and receipt.json into DIR (default: slackwater-RUN in the current folder). The
     cloud's clock runs so fast that the whole slack passes in about five minutes, unless --rate says otherwise; batch
-    jobs that take hours on AWS take seconds here. Lines may be Slackwater jobs, Converse bodies or OpenAI Batch
-    requests.
+    jobs that take hours on AWS take seconds here. Lines may be Slackwater jobs, Converse bodies, Bedrock
+    batch records, or requests of OpenAI's or Anthropic's batches.
 
     **Example**
 

@@ -43,3 +43,21 @@ Rate = Annotated[
         show_default=False,
     ),
 ]
+ResultDialect = Annotated[
+    str | None,
+    typer.Option(
+        "--result-dialect",
+        metavar="NAME",
+        help="Also write results as `openai`, `anthropic`, `bedrock` or `converse` does, or as the `input` is written.",
+        show_default=False,
+    ),
+]
+RequestType = Annotated[
+    str | None,
+    typer.Option(
+        "--request-type",
+        metavar="TYPE",
+        help="What Bedrock records hold: `converse` or `invoke_model`. Default: as each looks.",
+        show_default=False,
+    ),
+]

@@ -11,8 +11,13 @@ def run_key(run_id: str, name: str) -> str:
     return f"v1/runs/{run_id}/{name}"
 
 
+def input_prefix(run_id: str) -> str:
+    """All input blocks of a run."""
+    return f"v1/runs/{run_id}/input/"
+
+
 def input_key(run_id: str, block: str) -> str:
-    return f"v1/runs/{run_id}/input/{block}.jsonl"
+    return f"{input_prefix(run_id)}{block}.jsonl"
 
 
 def index_key(run_id: str, shard: str) -> str:

@@ -5,13 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby, islice
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 import orjson
 
 from slackwater.model import input_row, names, result
 from slackwater.model.clock import Clock, iso
-from slackwater.model.dialects.openai_output import output_line
+from slackwater.model.dialects import anthropic_output, bedrock_output, converse_output, openai_output
 from slackwater.model.errors import Missing
 from slackwater.model.job import Job
 from slackwater.model.receipt import Tally, receipt
@@ -67,6 +68,45 @@ def final_rows(parts: Iterable[tuple[str, bytes]]) -> tuple[list[Row], int]:
     return [best[line] for line in sorted(best)], extras
 
 
+_TRANSLATIONS: Final[Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]] = MappingProxyType(
+    {
+        "anthropic": anthropic_output.output_line,
+        "converse": converse_output.output_line,
+        "openai": openai_output.output_line,
+    }
+)
+
+
+def _result_dialect(meta: Mapping[str, Any], survey: Mapping[str, Any]) -> str | None:
+    """The dialect of the further results file, None for none: ours is in `results.jsonl`, `input` is the input's."""
+    asked = meta.get("result_dialect")
+    dialect = survey.get("dialect") if asked == "input" else asked
+    return None if dialect in (None, "slackwater") else str(dialect)
+
+
+class _Inputs:
+    """The requests of a file run by line, a block at a time: results come in order."""
+
+    def __init__(self, documents: Documents, run_id: str) -> None:
+        self._documents = documents
+        self._run_id = run_id
+        self._blocks = documents.keys(names.input_prefix(run_id))
+        self._requests: dict[int, dict[str, Any]] = {}
+        self._last_line = 0
+
+    def of(self, result: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The request of a result line; None for a line that was refused."""
+        line: int = result["line"]
+        while line > self._last_line:
+            key = next(self._blocks, None)
+            if key is None:
+                return None
+            rows = [orjson.loads(raw) for raw in self._documents.get(key).splitlines()]
+            self._requests = {row["line"]: row["request"] for row in rows}
+            self._last_line = max(self._requests, default=self._last_line)
+        return self._requests.get(line)
+
+
 class Aggregate:
     """Reads block after block at flat memory; writes by streaming multipart uploads."""
 
@@ -84,7 +124,7 @@ class Aggregate:
         survey = self._survey(run_id, meta)
         tally = Tally()
         with ExitStack() as stack:
-            outputs = self._outputs(run_id, meta.get("result_dialect"), stack)
+            outputs = self._outputs(run_id, _result_dialect(meta, survey), stack)
             for rows in self._blocks(run_id, self._expected(run_id, meta, survey), tally):
                 for row in rows:
                     tally.add(row.value)
@@ -112,10 +152,16 @@ class Aggregate:
             if row.value["status"] != "succeeded":
                 errors.write(row.raw + b"\n")
 
-        if dialect != "openai":
+        if dialect is None:
             return (line,)
-        translated = file("results.openai.jsonl")
-        return line, lambda row: translated.write(orjson.dumps(output_line(row.value)) + b"\n")
+        translated, translate = file(f"results.{dialect}.jsonl"), self._translation(run_id, dialect)
+        return line, lambda row: translated.write(orjson.dumps(translate(row.value), option=orjson.OPT_APPEND_NEWLINE))
+
+    def _translation(self, run_id: str, dialect: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        if dialect != "bedrock":
+            return _TRANSLATIONS[dialect]
+        inputs = _Inputs(self._documents, run_id)
+        return lambda result: bedrock_output.output_line(result, inputs.of(result))
 
     # ------------------------------------------------------------------ blocks
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from slackwater.model.dialects import bedrock, converse, openai, slackwater
+from slackwater.model.dialects import anthropic, bedrock, converse, openai, slackwater
 from slackwater.model.dialects.row import Row, Usual
 from slackwater.model.dialects.template import Template
 from slackwater.model.message import MAX_ID_CHARS
@@ -74,6 +74,7 @@ DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
             ("converse", converse),
             ("bedrock", bedrock),
             ("openai", openai),
+            ("anthropic", anthropic),
         )
     }
 )

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import orjson
 
+from slackwater.model.dialects.answers import converse_response
+
 FINISH_REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "end_turn": "stop",
@@ -35,17 +37,24 @@ def output_line(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _completion(result: Mapping[str, Any], name: str) -> dict[str, Any]:
-    response = result["response"]
-    reason = FINISH_REASONS.get(response.get("stopReason"), "stop")
+    created = int(datetime.fromisoformat(result["finished_at"]).timestamp())
+    frame = {"id": f"chatcmpl-{name}", "object": "chat.completion", "created": created, "model": result["model"]}
+    native: dict[str, Any] = result["response"]
+    if _is_completion(native):  # an open-weight model's own answer
+        return frame | native
+    response = converse_response(result)
+    reason = FINISH_REASONS.get(response.get("stopReason", ""), "stop")
     message = _message(response["output"]["message"]["content"])
     return {
-        "id": f"chatcmpl-{name}",
-        "object": "chat.completion",
-        "created": int(datetime.fromisoformat(result["finished_at"]).timestamp()),
-        "model": result["model"],
+        **frame,
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": reason}],
         "usage": _usage(result["usage"]),
     }
+
+
+def _is_completion(response: Mapping[str, Any]) -> bool:
+    choices = response.get("choices")
+    return isinstance(choices, list) and bool(choices) and "message" in choices[0] and "usage" in response
 
 
 def _message(content: list[dict[str, Any]]) -> dict[str, Any]:
