@@ -20,18 +20,19 @@ from slackwater.policy.classify import Fault, classify
 from slackwater.usecases.ports import Answer
 
 CONNECT_TIMEOUT_S: Final = 3
-TIMEOUT_STEP_S: Final = (
-    60  # read timeouts are rounded up to this, so that clients (and their warm connections) are shared
-)
+"""Nothing was sent before it: a short one costs nothing."""
 
 
 class BedrockRuntime:
-    """Holds one client per region and read timeout; safe in threads."""
+    """Holds one client per region and read timeout, with its warm connections; safe in threads.
+
+    Read timeouts are `policy.durations.TIMEOUTS_S`: botocore has one for a whole client, so there are only a few.
+    """
 
     def __init__(self, session: boto3.Session, *, connections: int) -> None:
         self._session = session
         self._connections = connections
-        self._clients: dict[tuple[str, int], Any] = {}
+        self._clients: dict[tuple[str, float], Any] = {}
         self._lock = Lock()
 
     def converse(self, route: Route, lane: Lane, request: Request, *, read_timeout_s: float) -> Answer:
@@ -81,21 +82,20 @@ class BedrockRuntime:
         return Answer(answer, usage_of(answer, headers), latency_ms, response.get("serviceTier") or tier)
 
     def _client(self, region: str, read_timeout_s: float) -> Any:
-        timeout = -(-int(read_timeout_s) // TIMEOUT_STEP_S) * TIMEOUT_STEP_S
         with self._lock:  # making a client is not thread-safe, using one is (boto3 guide, Multithreading)
-            if (region, timeout) not in self._clients:
-                self._clients[region, timeout] = self._session.client(
+            if (region, read_timeout_s) not in self._clients:
+                self._clients[region, read_timeout_s] = self._session.client(
                     "bedrock-runtime",
                     region_name=region,
                     config=Config(
                         retries={"total_max_attempts": 1},  # the engine owns the retries
                         connect_timeout=CONNECT_TIMEOUT_S,
-                        read_timeout=timeout,
+                        read_timeout=read_timeout_s,
                         max_pool_connections=self._connections,
                         tcp_keepalive=True,  # NAT gateways drop connections that are idle for 350 s
                     ),
                 )
-            return self._clients[region, timeout]
+            return self._clients[region, read_timeout_s]
 
 
 def _object(written: bytes) -> dict[str, Any]:
