@@ -11,6 +11,7 @@ import json
 import platform
 import subprocess
 import sys
+import time
 import urllib.request
 import zipfile
 from collections.abc import Iterator
@@ -68,12 +69,19 @@ class Deployed:
         }
 
     def billed(self) -> dict[str, Any]:
-        """What the Bedrock emulator has answered."""
-        with urllib.request.urlopen(
-            self.shell["SLACKWATER_CONTROL_URL"] + "/_control/bill?totals=1", timeout=30
-        ) as got:
-            found: dict[str, Any] = json.loads(got.read())
+        """What the Bedrock emulator has answered: `calls`, and `rows` of batch jobs."""
+        url = self.shell["SLACKWATER_CONTROL_URL"] + "/_control/bill?totals=1"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            found: dict[str, Any] = json.loads(answer.read())["totals"]
         return found
+
+    def known(self, run: str) -> str:
+        """The run, as soon as the ledger has it: its first worker may start slowly."""
+        end = time.monotonic() + 120
+        while run not in {one["run_id"] for one in self.json("runs")["runs"]}:
+            assert time.monotonic() < end, f"no run {run}"
+            time.sleep(1)
+        return run
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +96,8 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 def test_check_finds_the_stack_by_its_name_and_has_nothing_to_object_to(deployed: Deployed):
     found = deployed.json("check")
-    assert (found["ok"], found["stack"], found["region"], found["counts"]["failed"]) == (
-        True,
-        "slackwater",
-        "us-east-1",
-        0,
-    )
+    assert (found["ok"], found["stack"], found["region"]) == (True, "slackwater", "us-east-1")
+    assert found["counts"]["failed"] == 0
     answers = {(one["what"], one["subject"]): one["state"] for one in found["findings"]}
     assert answers["satellite", "us-west-2"] == "ok"
     assert answers["permissions", "RouteFunction"] == "ok"
@@ -139,7 +143,8 @@ def test_the_built_layer_is_complete_by_itself():
     script = (
         "import sys, pkgutil, importlib, slackwater\n"
         "for one in pkgutil.walk_packages(slackwater.__path__, 'slackwater.'): importlib.import_module(one.name)\n"
-        "outside = [m.__name__ for m in sys.modules.values() if 'site-packages' in (getattr(m, '__file__', '') or '')]\n"
+        "files = [getattr(module, '__file__', None) or '' for module in sys.modules.values()]\n"
+        "outside = [file for file in files if 'site-packages' in file]\n"
         "assert not outside, outside\n"
     )
     environment = shell_environment(
@@ -156,8 +161,8 @@ def test_submitted_files_come_back_by_batch_and_on_demand_from_our_bedrock(deplo
     write(deployed.folder / "patient.jsonl", [converse(number) for number in range(120)])
     write(deployed.folder / "urgent.jsonl", [converse(1000 + number) for number in range(20)])
     patient = deployed.run("submit", "patient.jsonl", "--deadline", "24h").strip()
-    urgent = deployed.run("submit", "urgent.jsonl", "--deadline", "30m").strip()
-    receipts = {run: deployed.json("watch", run) for run in (urgent, patient)}
+    urgent = deployed.run("submit", "urgent.jsonl", "--deadline", "2h").strip()
+    receipts = {run: deployed.json("watch", deployed.known(run)) for run in (urgent, patient)}
     assert [(one["status"], one["succeeded"], one["failed"]) for one in receipts.values()] == [
         ("settled", 20, 0),
         ("settled", 120, 0),
@@ -168,7 +173,7 @@ def test_submitted_files_come_back_by_batch_and_on_demand_from_our_bedrock(deplo
     assert [row["id"] for row in rows] == [f"q-{number}" for number in range(120)]
     assert {row["status"] for row in rows} == {"succeeded"}
     after = deployed.billed()
-    assert (after["on_demand"] - before["on_demand"], after["batch"] - before["batch"]) == (20, 120)
+    assert (after["calls"] - before["calls"], after["rows"] - before["rows"]) == (20, 120)
 
 
 def test_the_template_that_was_deployed_holds_nothing_of_the_embedded_cloud(deployed: Deployed):
