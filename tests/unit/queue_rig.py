@@ -26,7 +26,7 @@ from slackwater.usecases.cancel import CancelRun
 from slackwater.usecases.cancelled import CancelledRuns
 from slackwater.usecases.claims import Claims
 from slackwater.usecases.engine import Engine
-from slackwater.usecases.lanes import InForce, QueueLanes
+from slackwater.usecases.lanes import QueueLanes
 from slackwater.usecases.onward import Onward
 from slackwater.usecases.parts import Parts
 from slackwater.usecases.pools import PoolIntake, PoolKeeper
@@ -34,8 +34,9 @@ from slackwater.usecases.queue_runs import Closing, Results
 from slackwater.usecases.replies import Replies, ReplyFailed
 from slackwater.usecases.route import Outcome, Router
 from slackwater.usecases.routing import Routing
+from slackwater.usecases.run_profiles import RunProfiles
 from slackwater.usecases.settle import Settle
-from tests.unit.rig import Bucket, Executions, Model, Outbox, Rested, StillClock
+from tests.unit.rig import Bucket, Doors, Executions, Model, Outbox, Rested, StillClock
 
 REPLY_ARN = "arn:aws:sqs:us-east-1:000000000000:replies"
 FULL = 5  # jobs a pool takes here
@@ -65,12 +66,27 @@ class Heart:
         self.dropped[receipt] = hidden_s
 
 
-class Shipped:
+class Applied:
+    """The documents that were put into force, one after the other."""
+
     def __init__(self) -> None:
-        self.profiles = Profiles.from_bytes(shipped_profiles())
+        self.documents = {"v1": Profiles.from_bytes(shipped_profiles())}
 
     def current(self) -> tuple[Profiles, str]:
-        return self.profiles, "v1"
+        version = next(reversed(self.documents))
+        return self.documents[version], version
+
+    def pinned(self, version: str) -> Profiles:
+        return self.documents[version]
+
+    def apply(self, name: str = "default", **changes: Any) -> None:
+        """A new version, with the profile `name` changed (or without it)."""
+        now, _ = self.current()
+        profiles = dict(now.profiles)
+        old = profiles.pop(name)
+        if changes:
+            profiles[name] = old.model_copy(update=changes)
+        self.documents[f"v{len(self.documents) + 1}"] = now.model_copy(update={"profiles": profiles})
 
 
 class QueueWorld:
@@ -110,23 +126,23 @@ class QueueWorld:
         rng = random.Random(1)
         self.onward = Onward(queue=self.queue, documents=bucket, jobs=self.jobs, clock=clock, rng=rng)
         self.keeper = PoolKeeper(pools=self.pools, jobs=self.jobs, documents=bucket, onward=self.onward, clock=clock)
-        self.in_force = in_force = InForce(Shipped())
+        self.applied = Applied()
+        self.profiles = profiles = RunProfiles(self.applied, self.queue_runs)
         self.router = Router(
-            read=Reader(profiles=lambda: in_force.profiles, documents=bucket, reply_queue_arns=(REPLY_ARN,)),
+            read=Reader(profiles=profiles.at_door, documents=bucket, reply_queue_arns=(REPLY_ARN,)),
             claims=Claims(
                 jobs=self.jobs,
                 runs=self.queue_runs,
                 fate=self.workers.fate,
                 parts=self.parts,
                 clock=clock,
-                pins=lambda: {"profiles_version": in_force.version},
+                pins=lambda: {"profiles_version": profiles.version},
                 arrived=self.closing.arrived,
             ),
             closing=self.closing,
             results=self.results,
             replies=answers,
             lanes=QueueLanes(
-                in_force=in_force,
                 capability=CAPABILITY,
                 prices=PRICES,
                 routing=Routing(capability=CAPABILITY, prices=PRICES),
@@ -145,7 +161,7 @@ class QueueWorld:
             ),
             engine=Engine(
                 caller=self.model,
-                health=self.health,
+                admission=Doors(self.health),
                 prices=PRICES,
                 clock=clock,
                 rng=rng,
@@ -155,7 +171,7 @@ class QueueWorld:
             onward=self.onward,
             workers=self.workers,
             repeats=self.jobs,
-            in_force=in_force,
+            profiles=profiles,
             clock=clock,
             cancelled=self.cancelled,
         )

@@ -12,6 +12,8 @@ import orjson
 from slackwater.model.errors import CallFailed, Exists, Missing
 from slackwater.model.job import Job, Lane, Route
 from slackwater.model.usage import Usage
+from slackwater.policy.classify import Fault
+from slackwater.usecases.admission import Need, Ticket, Wait
 from slackwater.usecases.engine import Call
 from slackwater.usecases.ports import Answer, Outgoing
 
@@ -36,6 +38,9 @@ class StillClock:
 
     def queue_delay_s(self, seconds: float) -> int:
         return min(900, int(seconds))
+
+    def real_s(self, seconds: float) -> float:
+        return seconds
 
     def advance(self, seconds: float) -> None:
         self.moment += timedelta(seconds=seconds)
@@ -104,8 +109,31 @@ class Rested:
         return {n: self.until[n] for n in names if n in self.until and self.until[n] > self.clock.now()}
 
     def report(self, name: str, fault: str | None) -> None:
-        if fault is not None:
+        if fault is not None and Fault(fault).against_route:
             self.until[name] = self.clock.now() + timedelta(seconds=60)
+
+
+@dataclass
+class Doors:
+    """Admission without quotas: a route that rests is closed."""
+
+    health: Rested
+
+    def enter(self, route: Route, need: Need, waiting: int) -> Ticket | Wait:
+        until = self.health.resting([route.name]).get(route.name)
+        clock = self.health.clock
+        return Ticket(route, need, 0, clock.now(), clock.wall_s()) if until is None else Wait(until)
+
+    def leave(self, ticket: Ticket, usage: Usage | None, fault: Fault | None) -> None:
+        if fault is None or fault.against_route:
+            self.health.report(ticket.route.name, fault)
+
+    def room_at(self, routes: Sequence[Route]) -> datetime:
+        resting = self.health.resting([route.name for route in routes])
+        return min(resting.get(route.name, self.health.clock.now()) for route in routes)
+
+    def close(self) -> None:
+        pass
 
 
 class Bucket:

@@ -21,7 +21,7 @@ from slackwater.usecases.engine import Engine
 from slackwater.usecases.parts import Parts
 from tests.unit.batch_rig import BatchWorld, answered
 from tests.unit.queue_rig import QueueWorld, first, patient
-from tests.unit.rig import Rested, answer
+from tests.unit.rig import Doors, Rested, answer
 from tests.unit.test_dispatch import MESSAGE, World, _calls
 from tests.unit.test_pool_shards import JOBS, pooled
 
@@ -83,7 +83,7 @@ class Packs(World):
 
         self.model.script = script
         engine = Engine(
-            caller=self.model, health=Rested(self.clock), prices=load_price_book(), clock=self.clock,
+            caller=self.model, admission=Doors(Rested(self.clock)), prices=load_price_book(), clock=self.clock,
             rng=random.Random(1), concurrency=1, cancelled=CancelledRuns(self.runs, self.clock),
         )  # fmt: skip
         use_case = Dispatch(

@@ -15,7 +15,7 @@ from slackwater.usecases.dispatch import Dispatch
 from slackwater.usecases.engine import Call, Engine
 from slackwater.usecases.parts import Parts
 from slackwater.usecases.settle import Settle
-from tests.unit.rig import ROUTES, START, Executions, Model, Outbox, Rested, answer, fails
+from tests.unit.rig import ROUTES, START, Doors, Executions, Model, Outbox, Rested, answer, fails
 
 MESSAGE = PackMessage("r1", "p1", "00000")
 JOBS = 100
@@ -39,7 +39,7 @@ class World:
     def dispatch(self, owner="a", message=MESSAGE, concurrency=16):
         engine = Engine(
             caller=self.model,
-            health=Rested(self.clock),
+            admission=Doors(Rested(self.clock)),
             prices=load_price_book(),
             clock=self.clock,
             rng=random.Random(1),
@@ -182,6 +182,8 @@ def test_the_workflow_is_woken_by_whoever_comes_last(world):
 def test_a_job_on_which_the_model_breaks_is_bounded_over_all_hops(world):
     def script(route, request):
         if request["messages"][0]["content"][0]["text"] == "q7":
+            if route.region == ROUTES[-1].region:
+                raise CallFailed("ServiceUnavailableException", "capacity")  # full: not counted
             raise CallFailed("ModelErrorException", "model_error")
         return answer()
 
@@ -195,5 +197,6 @@ def test_a_job_on_which_the_model_breaks_is_bounded_over_all_hops(world):
             message = PackMessage.of(world.queue.sent[-1].body)
         world.clock.advance(120)
     (failed,) = [row for row in world.stored() if row["status"] == "failed"]
-    assert (failed["line"], failed["error"]["code"]) == (7, "ModelErrorException")
-    assert sum(text == "q7" for _, text in world.model.calls) == 5
+    assert (failed["line"], failed["error"]["code"]) == (7, "model_error")
+    assert passes == 3
+    assert sum(text == "q7" and region != ROUTES[-1].region for region, text in world.model.calls) == 5

@@ -8,8 +8,9 @@ import pytest
 from slackwater.adapters.ledger.due import DueItems
 from slackwater.model.clock import later
 from slackwater.model.errors import CallFailed
+from slackwater.model.profile import RouteSpec
 from slackwater.policy.classify import Fault
-from slackwater.usecases.engine import MAX_FAULTS
+from slackwater.usecases.tries import MAX_FAULTS
 from tests.unit.queue_rig import (
     REPLY_ARN,
     Heart,
@@ -277,7 +278,7 @@ def test_faults_are_remembered_over_hops(world, clock):
         clock.advance(70)
         world.work(*world.sent_on(), worker=worker)
     (row,) = world.rows()
-    assert row["status"] == "failed" and row["error"]["code"] == "InternalServerException"
+    assert row["status"] == "failed" and row["error"]["code"] == "model_error"
     assert len(world.model.calls) == MAX_FAULTS
 
 
@@ -310,10 +311,10 @@ def test_a_bad_message_harms_only_itself(world, clock):
 def test_a_lane_that_breaks_for_one_job_leaves_its_neighbours_alone(world, clock, monkeypatch):
     lane = world.router._lanes.lane
 
-    def breaks(mine, profile):
+    def breaks(mine, profile, version):
         if mine.entry.id == "odd":
             raise ZeroDivisionError(SECRET)
-        return lane(mine, profile)
+        return lane(mine, profile, version)
 
     monkeypatch.setattr(world.router._lanes, "lane", breaks)
     odd = first(clock, "odd")
@@ -406,8 +407,7 @@ def test_jobs_without_a_run_share_the_run_of_their_hour(world, clock):
 
 
 def test_a_job_out_of_its_profiles_bounds_is_refused_with_the_remedy(world, clock):
-    bounded = world.in_force.profiles.profiles["default"].model_copy(update={"max_tokens_max": 20, "max_tokens": 20})
-    world.in_force.profiles.profiles["default"] = bounded
+    world.applied.apply(max_tokens_max=20, max_tokens=20)
     world.work(first(clock, "asks-for-50"))
     (row,) = world.rows()
     assert row["error"]["pointer"] == "/request/inferenceConfig/maxTokens"
@@ -416,12 +416,61 @@ def test_a_job_out_of_its_profiles_bounds_is_refused_with_the_remedy(world, cloc
 
 
 def test_a_pool_takes_no_more_than_its_profile_wants_in_one_batch_job(world, clock):
-    small = world.in_force.profiles.profiles["default"].model_copy(update={"batch_max_records": 3})
-    world.in_force.profiles.profiles["default"] = small
+    world.applied.apply(batch_max_records=3)
     world.work(*(patient(clock, f"j{n}") for n in range(4)))
     due = DueItems(world.table).due(later(clock.now(), 86_400), limit=10)
     pools = [world.pools.get(item.id) for item in due if item.kind == "POOL"]
     assert sorted(pool.count for pool in pools) == [1, 3]
+
+
+def test_an_open_run_keeps_the_profiles_under_which_it_began(world, clock):
+    world.work(first(clock, "before"))
+    world.applied.apply(max_tokens_max=20, max_tokens=20, residency="us", home_region="us-west-2")
+    world.work(first(clock, "after"), first(clock, "elsewhere", run_id="late"), worker="b")
+    assert {row["id"]: row["status"] for row in world.rows()} == {"before": "succeeded", "after": "succeeded"}
+    assert world.run()["profiles_version"] == "v1"
+    (refused,) = world.rows("late")
+    assert world.run("late")["profiles_version"] == "v2" and "at most 20 tokens" in refused["error"]["message"]
+
+
+def test_a_profile_that_is_taken_away_serves_the_runs_that_have_it(world, clock):
+    world.work(first(clock, "before", profile="open-eu"))
+    world.applied.apply("open-eu")
+    world.work(first(clock, "after", profile="open-eu"), worker="b")
+    eu = world.run(profile="open-eu")
+    assert (eu["accepted"], eu["refused"], eu["succeeded"]) == (2, 0, 2)
+    world.work(first(clock, "new", profile="open-eu", run_id="tomorrow"), worker="c")
+    (refused,) = world.rows("tomorrow")
+    assert refused["error"]["code"] == "refused" and "no profile open-eu" in refused["error"]["message"]
+
+
+def test_the_next_generation_of_a_name_works_by_what_is_then_in_force(world, clock):
+    world.work(first(clock, "before"))
+    world.closing.close_queue_run(world.run()["run_id"])
+    world.applied.apply(max_tokens_max=20, max_tokens=20)
+    world.work(first(clock, "after"), worker="b")
+    (refused,) = world.rows()
+    assert world.run()["profiles_version"] == "v2" and refused["error"]["code"] == "refused"
+
+
+def test_a_job_that_waited_goes_the_ways_of_its_run(world, clock):
+    world.model.script = fails("ThrottlingException", Fault.QUOTA)
+    world.work(first(clock))
+    world.model.script = lambda route, request: answer()
+    world.applied.apply(routes=(RouteSpec(region="eu-west-1", via="eu"),), residency="eu", home_region="eu-west-1")
+    clock.advance(70)
+    world.work(*world.sent_on(), worker="b")
+    (row,) = world.rows()
+    assert row["status"] == "succeeded" and row["region"] == "us-west-2"
+
+
+def test_jobs_of_runs_under_other_profiles_gather_in_other_pools(world, clock):
+    world.work(patient(clock, "before"))
+    world.applied.apply(default_deadline="12h")
+    world.work(patient(clock, "after"), patient(clock, "other", run_id="late"), worker="b")
+    due = DueItems(world.table).due(later(clock.now(), 86_400), limit=10)
+    pools = [world.pools.get(item.id) for item in due if item.kind == "POOL"]
+    assert {pool.profiles_version: pool.count for pool in pools} == {"v1": 2, "v2": 1}
 
 
 def _dies(*args, **kwargs):

@@ -4,8 +4,10 @@ from functools import cached_property
 
 from slackwater.adapters.bedrock_runtime import BedrockRuntime
 from slackwater.adapters.ledger.health import RouteHealth
+from slackwater.adapters.ledger.quota import QuotaLedger
 from slackwater.adapters.throttles import CountingThrottles
 from slackwater.bootstrap.profiled import ProfiledKit
+from slackwater.usecases.admission import Admission
 from slackwater.usecases.cancelled import CancelledRuns
 from slackwater.usecases.engine import Engine
 from slackwater.usecases.routing import Routing
@@ -30,7 +32,11 @@ class CallsKit(ProfiledKit):
     def engine(self) -> Engine:
         return Engine(
             caller=self.throttles,
-            health=RouteHealth(self.table, self.clock, self.rng),
+            admission=Admission(
+                quotas=QuotaLedger(self.table),
+                health=RouteHealth(self.table, self.clock, self.rng),
+                clock=self.clock,
+            ),
             prices=self.prices,
             clock=self.clock,
             rng=self.rng,

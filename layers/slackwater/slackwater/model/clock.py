@@ -16,6 +16,7 @@ class Clock(Protocol):
     def at(self, real: datetime) -> datetime: ...
     def wall_s(self) -> float: ...
     def queue_delay_s(self, seconds: float) -> int: ...
+    def real_s(self, seconds: float) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class ScaledClock:
     def queue_delay_s(self, seconds: float) -> int:
         """`DelaySeconds` after which about `seconds` of product time have passed; at most 900."""
         return max(0, min(MAX_DELAY_S, math.ceil(seconds / self.rate)))
+
+    def real_s(self, seconds: float) -> float:
+        """Real seconds in which `seconds` of product time pass."""
+        return seconds / self.rate
 
     def _of(self, epoch_s: float) -> datetime:
         if self.rate == 1.0:

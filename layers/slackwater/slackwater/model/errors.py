@@ -38,6 +38,10 @@ class CallFailed(SlackwaterError):
         self.retry_after_s = retry_after_s
 
 
+class Contended(SlackwaterError):
+    """Others changed the same row each time we tried: nothing was done, ask again a little later."""
+
+
 class Exists(SlackwaterError):
     """A create-only key is taken: somebody wrote it before; read it, or take the next name."""
 

@@ -1,8 +1,13 @@
-"""How long a route rests after a fault. One rest doubles the next until an answer comes; jitter keeps the fleet apart.
+"""When a route rests, who asks it again, and how calls come back to it.
 
-A rest only moves calls to other routes, or back to their queue: no worker sleeps on it.
+A fault against a route lets it rest; one rest doubles the next. When a rest is over, one caller of the whole fleet may
+probe it (a lease); an answer opens it again, by and by: a growing share of the calls that want it. Rests only move
+calls to other routes, or back to their queue: no worker sleeps on them.
+
+Times are product seconds since the epoch.
 """
 
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Final, NamedTuple
 
@@ -10,25 +15,95 @@ from slackwater.policy.classify import Fault
 
 
 class Rest(NamedTuple):
-    """Seconds: the first rest lies below `first_s`, no rest above `cap_s`."""
+    """Seconds: the first rest lies below `first_s`, no rest above `cap_s`; `after` faults in a row begin it."""
 
     first_s: float
     cap_s: float
+    after: int
 
 
 _RESTS: Final = {
-    Fault.QUOTA: Rest(2, 60),  # quotas are per minute: by then there is room again
-    Fault.QUOTA_REQUESTS: Rest(1, 60),
-    Fault.QUOTA_TOKENS: Rest(4, 60),
-    Fault.QUOTA_DAILY: Rest(900, 3600),  # the day's end is not told, so it is looked for hourly
-    Fault.CAPACITY: Rest(1, 120),
-    Fault.US: Rest(60, 900),  # a new subscription takes up to 15 minutes to work
+    # A quota that is merely full is the ledger's affair (policy.quota); one that stays closed is somebody else's.
+    Fault.QUOTA: Rest(2, 60, 4),
+    Fault.QUOTA_REQUESTS: Rest(2, 60, 4),
+    Fault.QUOTA_TOKENS: Rest(4, 60, 4),
+    Fault.QUOTA_DAILY: Rest(900, 3600, 1),  # the day's end is not told, so it is looked for hourly
+    Fault.CAPACITY: Rest(1, 120, 2),
+    Fault.US: Rest(60, 900, 1),  # a new subscription takes up to 15 minutes to work
 }
 
 LEAST_S: Final = 0.25
 """Shorter rests would end before another container could hear of them."""
+RAMP_S: Final = 10.0
+RAMP_FROM: Final = 0.1
+PROBE_S: Final = 120.0
+"""A probe that has not come back by then is given up, and another may be sent."""
 
 _MAX_DOUBLINGS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class RouteState:
+    """What the fleet knows of a route. `strikes` rests since its last answer; `rested_at_s` when the last one began;
+    `probe_until_s` is the probe's lease; `ramp_from_s` when it was opened again."""
+
+    strikes: int = 0
+    rested_at_s: float = 0.0
+    rest_until_s: float = 0.0
+    probe_until_s: float = 0.0
+    prober: str = ""
+    ramp_from_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Not by this route before `until_s`."""
+
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class MayProbe:
+    """Whoever takes the lease may make one call."""
+
+
+def faults_before_rest(fault: str) -> int | None:
+    """How many faults in a row let a route rest; None for what says nothing of it. Raises ValueError for no Fault."""
+    rest = _RESTS.get(Fault(fault))
+    return None if rest is None else rest.after
+
+
+def gate(state: RouteState, now_s: float, draw: float) -> Closed | MayProbe | None:
+    """Whether a call may go by the route now (None: it may); `draw` is uniform in [0, 1) and decides on the ramp."""
+    if state.rest_until_s > now_s:
+        return Closed(state.rest_until_s)
+    if state.strikes:
+        return Closed(state.probe_until_s) if state.probe_until_s > now_s else MayProbe()
+    if draw >= share_after_rest(now_s - state.ramp_from_s):
+        return Closed(now_s + RAMP_S / 10)
+    return None
+
+
+def probing(state: RouteState, now_s: float, prober: str, lease_s: float = PROBE_S) -> RouteState:
+    """With the lease taken by `prober`."""
+    return replace(state, prober=prober, probe_until_s=now_s + lease_s)
+
+
+def after_fault(state: RouteState, fault: str, now_s: float, started_s: float, rng: Random) -> RouteState:
+    """After a fault (a Fault's value) of a call that had started at `started_s`: one from before the last rest says
+    nothing new, nor does one that is not the route's.
+    """
+    rest_s = rest_after(fault, state.strikes, rng)
+    if not rest_s or (state.rested_at_s and started_s <= state.rested_at_s):
+        return state
+    return RouteState(state.strikes + 1, now_s, max(now_s + rest_s, state.rest_until_s))
+
+
+def after_answer(state: RouteState, now_s: float, started_s: float) -> RouteState:
+    """Open again after an answer to a call that had started after the last rest began."""
+    if not state.strikes or started_s <= state.rested_at_s:
+        return state
+    return RouteState(ramp_from_s=now_s)
 
 
 def rest_after(fault: str, strikes: int, rng: Random) -> float:
@@ -45,10 +120,8 @@ def rest_after(fault: str, strikes: int, rng: Random) -> float:
     return max(LEAST_S, rng.uniform(0, bound))
 
 
-def share_after_rest(rested_for_s: float) -> float:
-    """Which part of its preferred calls a route gets `rested_for_s` seconds after its rest ended; below 0 it still
-    rests.
-
-    All or nothing for now: a gradual return (one leased probe, then a ramp) has its place here.
-    """
-    return 0.0 if rested_for_s < 0 else 1.0
+def share_after_rest(open_for_s: float) -> float:
+    """Which part of the calls that want it a route gets, `open_for_s` seconds after it was opened again."""
+    if open_for_s < 0:
+        return 0.0
+    return min(1.0, RAMP_FROM + (1 - RAMP_FROM) * open_for_s / RAMP_S)

@@ -1,9 +1,8 @@
 """What the use cases ask of the outside: each port only as wide as its callers need."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Protocol
 
 from slackwater.model.job import Lane, Route
@@ -25,13 +24,6 @@ class OnDemand(Protocol):
     """The model endpoint of any region. `converse` makes the call that the request is for; raises CallFailed."""
 
     def converse(self, route: Route, lane: Lane, request: Request, *, read_timeout_s: float) -> Answer: ...
-
-
-class Health(Protocol):
-    """What the fleet knows of its routes."""
-
-    def resting(self, names: Sequence[str]) -> Mapping[str, datetime]: ...
-    def report(self, name: str, fault: str | None) -> None: ...
 
 
 class ByteSink(Protocol):

@@ -1,71 +1,132 @@
-"""What the fleet knows of its routes: which rest, and until when. One row a route, read through a short cache."""
+"""What the fleet knows of its routes: one row a route, read through a short cache."""
 
 import random
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from threading import Lock
+from datetime import UTC, datetime
 from typing import Any, Final
 
-from slackwater.adapters.ledger.table import Table, Write
-from slackwater.model.clock import Clock, iso, later, parse_iso
-from slackwater.policy.health import rest_after
+from slackwater.adapters.ledger.table import ConditionFailed, Table, Write
+from slackwater.model.clock import Clock, iso, parse_iso
+from slackwater.policy import health
+from slackwater.policy.health import Closed, MayProbe, RouteState
 
-FRESH_S: Final = 1.0  # a container knows what another learned within two seconds
+FRESH_S: Final = 1.0  # real seconds: a container knows what another learned within two
 
 
 class RouteHealth:
-    """Rests are product time. Thread-safe; holds nothing that another container must know."""
+    """Rests are product time. Not thread-safe; holds nothing that another container must know: what it counts itself
+    are the faults in a row that it has seen."""
 
-    def __init__(self, table: Table, clock: Clock, rng: random.Random, *, retain_s: float = 86_400) -> None:
+    def __init__(
+        self, table: Table, clock: Clock, rng: random.Random, *, owner: str = "", retain_s: float = 86_400
+    ) -> None:
         self._table = table
         self._clock = clock
         self._rng = rng
+        self._owner = owner or f"{rng.getrandbits(64):016x}"
         self._retain_s = retain_s
-        self._lock = Lock()
-        self._known: dict[str, dict[str, Any]] = {}
-        self._read_at: dict[str, float] = {}
+        self._known: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._in_a_row: dict[str, int] = {}
+
+    def gate(self, name: str) -> datetime | None:
+        """Until when no call may go by the route; None if one may now. For a route whose rest is over that is so once:
+        who is told None first makes the fleet's one probe."""
+        now_s = self._now_s()
+        state = _state(self._item(name))
+        verdict = health.gate(state, now_s, self._rng.random())
+        if isinstance(verdict, Closed):
+            return _moment(verdict.until_s)
+        if isinstance(verdict, MayProbe) and not self._take_probe(name, state, now_s):
+            return _moment(_state(self._item(name)).probe_until_s or now_s + 1)
+        return None
+
+    def report(self, name: str, fault: str | None, started_at: datetime) -> None:
+        """`fault` of a call over this route, None for an answer. Only what says something of the route is kept."""
+        now_s, started_s = self._now_s(), started_at.timestamp()
+        if fault is None:
+            self._in_a_row.pop(name, None)
+            state = _state(self._item(name))
+            after = health.after_answer(state, now_s, started_s)
+        else:
+            needed = health.faults_before_rest(fault)
+            if needed is None:
+                return
+            self._in_a_row[name] = self._in_a_row.get(name, 0) + 1
+            state = _state(self._item(name))
+            if self._in_a_row[name] < needed and not state.strikes:
+                return
+            after = health.after_fault(state, fault, now_s, started_s, self._rng)
+        if after != state:
+            self._keep(name, after)
 
     def resting(self, names: Sequence[str]) -> Mapping[str, datetime]:
-        """The routes among `names` that rest now, and until when."""
-        now = self._clock.now()
-        found = {}
-        for name, item in self._items(names).items():
-            until = item.get("rest_until")
-            if until is not None and parse_iso(until) > now:
-                found[name] = parse_iso(until)
-        return found
+        """The routes among `names` that rest now, and until when: for people to read, it takes no probe."""
+        now_s = self._now_s()
+        states = {name: _state(self._item(name)) for name in names}
+        return {name: _moment(state.rest_until_s) for name, state in states.items() if state.rest_until_s > now_s}
 
-    def report(self, name: str, fault: str | None) -> None:
-        """`fault` of a call over this route, None for an answer. Only what says something of the route is kept."""
-        item = self._items([name])[name]
-        strikes = int(item.get("strikes", 0))
-        if fault is None:
-            if strikes:
-                self._keep(name, {"strikes": 0})
-            return
-        rest_s = rest_after(fault, strikes, self._rng)
-        if rest_s:
-            until = iso(later(self._clock.now(), rest_s))
-            self._keep(name, {"strikes": strikes + 1, "rest_until": max(until, item.get("rest_until") or "")})
+    def _take_probe(self, name: str, state: RouteState, now_s: float) -> bool:
+        taken = health.probing(state, now_s, self._owner)
+        try:
+            new = self._table.write(
+                Write(
+                    _key(name),
+                    set_={"prober": taken.prober, "probe_until": iso(_moment(taken.probe_until_s))},
+                    condition="attribute_not_exists(#probe_until) OR #probe_until <= :now",
+                    values={"now": iso(_moment(now_s))},
+                ),
+                returns="ALL_NEW",
+            )
+        except ConditionFailed as failed:
+            if failed.item:
+                self._known[name] = (self._clock.wall_s(), failed.item)
+            return False
+        self._known[name] = (self._clock.wall_s(), new)
+        return True
 
-    def _items(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-        wall = self._clock.wall_s()
-        with self._lock:
-            stale = [n for n in names if wall - self._read_at.get(n, -FRESH_S) >= FRESH_S]
-            for name in stale:
-                self._read_at[name] = wall  # others go on with what was known while this one reads
-        for name in stale:
+    def _item(self, name: str) -> dict[str, Any]:
+        wall_s = self._clock.wall_s()
+        read_at, item = self._known.get(name, (-FRESH_S, {}))
+        if wall_s - read_at >= FRESH_S:
             item = self._table.get(_key(name)) or {}
-            with self._lock:
-                self._known[name] = item
-        with self._lock:
-            return {name: self._known.get(name, {}) for name in names}
+            self._known[name] = (wall_s, item)
+        return item
 
-    def _keep(self, name: str, values: dict[str, Any]) -> None:
-        ttl = int(later(self._clock.now(), self._retain_s).timestamp())
-        new = self._table.write(Write(_key(name), set_={**values, "v": 1, "ttl": ttl}), returns="ALL_NEW")
-        with self._lock:
-            self._known[name] = new
+    def _keep(self, name: str, state: RouteState) -> None:
+        ttl = int(self._now_s() + self._retain_s)
+        times = {
+            "rested_at": state.rested_at_s,
+            "rest_until": state.rest_until_s,
+            "probe_until": state.probe_until_s,
+            "ramp_from": state.ramp_from_s,
+        }
+        set_ = {"v": 1, "strikes": state.strikes, "prober": state.prober, "ttl": ttl}
+        set_ |= {attribute: iso(_moment(at_s)) for attribute, at_s in times.items() if at_s}
+        gone = [attribute for attribute, at_s in times.items() if not at_s]
+        new = self._table.write(Write(_key(name), set_=set_, remove=gone), returns="ALL_NEW")
+        self._known[name] = (self._clock.wall_s(), new)
+
+    def _now_s(self) -> float:
+        return self._clock.now().timestamp()
+
+
+def _state(item: Mapping[str, Any]) -> RouteState:
+    def at_s(attribute: str) -> float:
+        text = item.get(attribute)
+        return parse_iso(text).timestamp() if text else 0.0
+
+    return RouteState(
+        strikes=int(item.get("strikes", 0)),
+        rested_at_s=at_s("rested_at"),
+        rest_until_s=at_s("rest_until"),
+        probe_until_s=at_s("probe_until"),
+        prober=item.get("prober", ""),
+        ramp_from_s=at_s("ramp_from"),
+    )
+
+
+def _moment(at_s: float) -> datetime:
+    return datetime.fromtimestamp(at_s, UTC)
 
 
 def _key(name: str) -> tuple[str, str]:

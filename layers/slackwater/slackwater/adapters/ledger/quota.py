@@ -1,0 +1,105 @@
+"""The quota ledger: one row for each region, quota family and model, changed by versioned updates."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, Final, TypeVar
+
+from slackwater.adapters.ledger.table import ConditionFailed, Item, Table, Write
+from slackwater.model.errors import Contended
+from slackwater.policy.quota import Meter, Pool
+
+Answer = TypeVar("Answer")
+ATTEMPTS: Final = 4
+_MICRO: Final = 10**6
+_METER: Final = tuple(field.name for field in fields(Meter) if field.name != "told_per_s")
+_OPTIONAL: Final = frozenset({"learned_per_s", "ceiling_per_s"})
+KEEP_S: Final = 7 * 86_400
+
+
+class QuotaLedger:
+    """Numbers are stored as millionths. The told limits stand in the same row and are left alone by updates."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._known: dict[str, Item] = {}
+
+    def change(self, pool: str, change: Callable[[Pool], tuple[Pool, Answer]], now_s: float) -> tuple[Pool, Answer]:
+        """Applies `change` (a pure function: it may run several times) to the row. Raises Contended."""
+        item = self._known.get(pool)
+        if item is None:
+            item = self._table.get(_key(pool)) or {}
+        for _ in range(ATTEMPTS):
+            after, answer = change(_pool(item))
+            version = int(item.get("version", 0))
+            try:
+                self._known[pool] = self._table.write(
+                    Write(
+                        _key(pool),
+                        set_={**_attributes(after), "version": version + 1, "v": 1, "ttl": int(now_s + KEEP_S)},
+                        condition="#version = :version" if version else "attribute_not_exists(#version)",
+                        values={"version": version} if version else {},
+                    ),
+                    returns="ALL_NEW",
+                )
+            except ConditionFailed as failed:
+                item = failed.item or {}
+            else:
+                return after, answer
+        self._known.pop(pool, None)
+        raise Contended(pool)
+
+    def get(self, pool: str) -> tuple[Pool, Item]:
+        """The pool and its row as it stands (an empty one where there is none)."""
+        item = self._table.get(_key(pool)) or {}
+        return _pool(item), item
+
+    def tell(self, pool: str, *, rpm: int | None, tpm: int | None, source: str, at_iso: str) -> None:
+        """Keeps limits that somebody knows: requests and tokens a minute; None takes one back."""
+        told = {"told_rpm": rpm, "told_tpm": tpm}
+        self._table.write(
+            Write(
+                _key(pool),
+                set_={**{name: value for name, value in told.items() if value is not None}, "told_by": source,
+                      "told_at": at_iso, "v": 1},
+                remove=[name for name, value in told.items() if value is None],
+            )
+        )  # fmt: skip
+
+
+def _key(pool: str) -> tuple[str, str]:
+    return f"QUOTA#{pool}", "LEDGER"
+
+
+def _pool(item: Mapping[str, Any]) -> Pool:
+    return Pool(
+        requests=_meter(item, "r", item.get("told_rpm")),
+        tokens=_meter(item, "t", item.get("told_tpm")),
+        input_ratio=item.get("input_ratio", _MICRO) / _MICRO,
+        output_ratio=item.get("output_ratio", _MICRO) / _MICRO,
+        answers=int(item.get("answers", 0)),
+    )
+
+
+def _meter(item: Mapping[str, Any], prefix: str, told_a_minute: int | None) -> Meter:
+    values: dict[str, Any] = {}
+    for name in _METER:
+        stored = item.get(f"{prefix}_{name}")
+        if stored is not None:
+            values[name] = int(stored) if name == "throttles" else int(stored) / _MICRO
+    return Meter(told_per_s=None if told_a_minute is None else int(told_a_minute) / 60, **values)
+
+
+def _attributes(pool: Pool) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "input_ratio": round(pool.input_ratio * _MICRO),
+        "output_ratio": round(pool.output_ratio * _MICRO),
+        "answers": pool.answers,
+    }
+    for prefix, meter in (("r", pool.requests), ("t", pool.tokens)):
+        for name in _METER:
+            value = getattr(meter, name)
+            if name == "throttles":
+                found[f"{prefix}_{name}"] = value
+            elif value is not None or name in _OPTIONAL:
+                found[f"{prefix}_{name}"] = None if value is None else round(value * _MICRO)
+    return found

@@ -1,0 +1,275 @@
+"""Who may start a call, by which route, and when: the routes' health and the fleet's quota ledger, asked rarely.
+
+A container draws about a second's worth of calls from a pool (region, quota family, model) in one update of the
+ledger, and settles its ended calls in the same. Between two draws it decides by itself.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, Protocol, TypeVar
+
+from slackwater.model.clock import Clock
+from slackwater.model.errors import Contended
+from slackwater.model.job import Route
+from slackwater.model.usage import Usage
+from slackwater.policy.burn_down import burn_down
+from slackwater.policy.classify import Fault
+from slackwater.policy.quota import Dealings, Pool, Seen, Throttle, deal
+
+Answer = TypeVar("Answer")
+
+DRAW_S: Final = 0.8  # between two draws of a pool that had less than was asked for
+SEARCH_DRAW_S: Final = 0.2  # the same while a limit is searched for: a few seconds only
+LEAST_REAL_S: Final = 0.02  # a ledger's update takes about that long
+INPUT_MARGIN: Final = 1.05
+
+
+class Quotas(Protocol):
+    """The fleet's ledger. `change` applies a pure function to a pool; raises Contended."""
+
+    def change(self, pool: str, change: Callable[[Pool], tuple[Pool, Answer]], now_s: float) -> tuple[Pool, Answer]: ...
+
+
+class RoutesHealth(Protocol):
+    """What the fleet knows of its routes."""
+
+    def gate(self, name: str) -> datetime | None: ...
+    def resting(self, names: Sequence[str]) -> Mapping[str, datetime]: ...
+    def report(self, name: str, fault: str | None, started_at: datetime) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a call will ask of a quota: estimated input, and the output it allows, in tokens."""
+
+    input_tokens: int
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Leave to make one call by `route`; it must be handed back by `leave`."""
+
+    route: Route
+    need: Need
+    tokens: float
+    started_at: datetime
+    wall_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Not by this route before `until`; `stay`: no other route should be taken instead (nothing says that this one is
+    full, its limit is only being looked for)."""
+
+    until: datetime
+    stay: bool = False
+
+
+@dataclass
+class _Purse:
+    """One container's side of a pool."""
+
+    pool: Pool | None = None
+    calls: int = 0
+    tokens: float = 0.0
+    owed_tokens: float = 0.0
+    throttles: list[Throttle] = field(default_factory=list)
+    seen: Seen = field(default_factory=Seen)
+    drawn_wall_s: float = -math.inf
+    next_draw_wall_s: float = -math.inf
+    next_start_wall_s: float = -math.inf
+    spacing_real_s: float = 0.0
+    until_s: float = 0.0
+    started: int = 0  # since the last draw
+
+
+class Admission:
+    """For one worker at a time; not thread-safe."""
+
+    def __init__(self, *, quotas: Quotas, health: RoutesHealth, clock: Clock) -> None:
+        self._quotas = quotas
+        self._health = health
+        self._clock = clock
+        self._purses: dict[str, _Purse] = {}
+        self._names: dict[Route, tuple[str, int]] = {}
+
+    def enter(self, route: Route, need: Need, waiting: int) -> Ticket | Wait:
+        """Leave for one of `waiting` calls like this one, or when to ask again."""
+        name, factor = self._pool_of(route)
+        purse = self._purse(name)
+        wall_s = self._clock.wall_s()
+        tokens = _reserved(purse.pool, need, factor)
+        if purse.calls < 1 or purse.tokens < tokens:
+            if wall_s >= purse.next_draw_wall_s:
+                self._draw(name, purse, tokens, waiting)
+            if purse.calls < 1 or purse.tokens < tokens:
+                return self._later(purse)
+        if wall_s < purse.next_start_wall_s - LEAST_REAL_S / 4:
+            return Wait(self._moment_in(purse.next_start_wall_s - wall_s), stay=True)
+        closed_until = self._health.gate(route.name)
+        if closed_until is not None:
+            return Wait(closed_until)
+        purse.next_start_wall_s = max(purse.next_start_wall_s, wall_s) + purse.spacing_real_s
+        purse.calls -= 1
+        purse.tokens -= tokens
+        purse.started += 1
+        return Ticket(route, need, tokens, self._clock.now(), wall_s)
+
+    def leave(self, ticket: Ticket, usage: Usage | None, fault: Fault | None) -> None:
+        """Settles a call: an answer by what it used, a refusal, or a loss of which nothing is known and all is kept."""
+        name, factor = self._pool_of(ticket.route)
+        purse = self._purse(name)
+        if usage is not None:
+            used = usage.input_tokens + usage.cache_write_tokens + usage.output_tokens * factor
+            purse.owed_tokens += used - ticket.tokens
+            purse.seen = _and(purse.seen, ticket.need, usage)
+        elif fault is not None and fault.is_quota:
+            if fault is not Fault.QUOTA_DAILY:
+                is_tokens = fault is Fault.QUOTA_TOKENS
+                purse.throttles.append(Throttle(is_tokens, ticket.started_at.timestamp(), ticket.tokens))
+                self._settle(name, purse)
+        elif fault is not None and not fault.maybe_paid:
+            purse.owed_tokens -= ticket.tokens
+        self._health.report(ticket.route.name, fault, ticket.started_at)
+
+    def room_at(self, routes: Sequence[Route]) -> datetime:
+        """When the first of `routes` is expected to take a call; not after now if one may already."""
+        resting = self._health.resting([route.name for route in routes])
+        now = self._clock.now()
+        return min(max(now, resting.get(route.name, now), self._room_at(route)) for route in routes)
+
+    def close(self) -> None:
+        """Gives back what was drawn and not used, and settles what is not settled."""
+        for name, purse in self._purses.items():
+            if purse.calls or purse.owed_tokens or purse.throttles or purse.seen.answers:
+                self._settle(name, purse)
+        self._purses.clear()
+
+    # ------------------------------------------------------------------ the ledger
+
+    def _draw(self, name: str, purse: _Purse, tokens: float, waiting: int) -> None:
+        wall_s = self._clock.wall_s()
+        lately = purse.started / max(wall_s - purse.drawn_wall_s, LEAST_REAL_S) if purse.started else 0.0
+        calls = max(1, min(waiting, max(8, math.ceil(1.2 * lately))))
+        granted = self._deal(name, purse, calls, tokens)
+        purse.drawn_wall_s, purse.started = wall_s, 0
+        pool = purse.pool
+        if granted is None or pool is None:
+            purse.next_draw_wall_s = wall_s + LEAST_REAL_S
+            return
+        purse.calls, purse.tokens = granted, granted * tokens
+        metered = pool.requests.told_per_s is None or pool.requests.throttles or pool.tokens.throttles
+        interval_s = self._real(SEARCH_DRAW_S if _unmeasured(pool) else DRAW_S) if metered else 0.0
+        short = granted < calls
+        if short:
+            purse.next_draw_wall_s = wall_s + max(LEAST_REAL_S, interval_s or self._real(DRAW_S))
+        purse.spacing_real_s = interval_s / granted if granted and short else 0.0
+        if not granted:
+            grain_s = self._grain_s()
+            purse.until_s = pool.ready_at(self._now_s(), min(waiting, 64), tokens, grain_s)
+
+    def _settle(self, name: str, purse: _Purse) -> None:
+        self._deal(name, purse, 0, 0.0)
+        purse.next_draw_wall_s = self._clock.wall_s() + max(LEAST_REAL_S, self._real(SEARCH_DRAW_S))
+        if purse.pool is not None:
+            purse.until_s = purse.pool.ready_at(self._now_s(), 1, 0, self._grain_s())
+
+    def _deal(self, name: str, purse: _Purse, calls: int, tokens_each: float) -> int | None:
+        """One update; None where the ledger was contended: nothing is forgotten."""
+        dealings = Dealings(
+            requests=-purse.calls,
+            tokens=purse.owed_tokens - purse.tokens,
+            throttles=tuple(purse.throttles),
+            seen=purse.seen,
+            calls=calls,
+            tokens_each=tokens_each,
+        )
+        now_s, grain_s = self._now_s(), self._grain_s()
+        try:
+            purse.pool, granted = self._quotas.change(name, lambda pool: deal(pool, now_s, dealings, grain_s), now_s)
+        except Contended:
+            return None
+        purse.calls, purse.tokens, purse.owed_tokens = 0, 0.0, 0.0
+        purse.throttles, purse.seen = [], Seen()
+        return granted
+
+    # ------------------------------------------------------------------ small things
+
+    def _room_at(self, route: Route) -> datetime:
+        purse = self._purses.get(self._pool_of(route)[0])
+        return datetime.fromtimestamp(0.0 if purse is None else purse.until_s, UTC)
+
+    def _later(self, purse: _Purse) -> Wait:
+        pool = purse.pool
+        stay = pool is not None and pool.requests.searching and pool.tokens.throttles == 0
+        wait_s = purse.next_draw_wall_s - self._clock.wall_s()
+        until = self._moment_in(max(wait_s, 0.0))
+        ready = datetime.fromtimestamp(purse.until_s, UTC)
+        return Wait(until if stay else max(until, ready), stay=stay)
+
+    def _purse(self, name: str) -> _Purse:
+        purse = self._purses.get(name)
+        if purse is None:
+            purse = self._purses[name] = _Purse()
+        return purse
+
+    def _pool_of(self, route: Route) -> tuple[str, int]:
+        found = self._names.get(route)
+        if found is None:
+            found = self._names[route] = (pool_name(route), burn_down(route.base_model))
+        return found
+
+    def _now_s(self) -> float:
+        return self._clock.now().timestamp()
+
+    def _grain_s(self) -> float:
+        """Product seconds in which nothing smaller can be told apart: two updates of the ledger."""
+        return 2 * LEAST_REAL_S / self._real(1.0)
+
+    def _real(self, product_s: float) -> float:
+        return self._clock.real_s(product_s)
+
+    def _moment_in(self, real_s: float) -> datetime:
+        return datetime.fromtimestamp(self._now_s() + real_s / self._real(1.0), UTC)
+
+
+def pool_name(route: Route) -> str:
+    """`region|family|model`: what shares one quota. Service tiers share it; in-region, geographic and global calls do
+    not (https://docs.aws.amazon.com/general/latest/gr/bedrock.html).
+    """
+    if route.model_id == route.base_model:
+        family = "on_demand"
+    else:
+        family = "global" if route.model_id.startswith("global.") else "cross_region"
+    return f"{route.region}|{family}|{route.base_model}"
+
+
+def pools_of(routes: Sequence[Route]) -> list[str]:
+    """The pools of these routes, each once."""
+    return list(dict.fromkeys(map(pool_name, routes)))
+
+
+def _unmeasured(pool: Pool) -> bool:
+    return pool.requests.searching or any(m.ceiling_per_s is not None for m in (pool.requests, pool.tokens))
+
+
+def _reserved(pool: Pool | None, need: Need, factor: int) -> float:
+    """What a call is likely to hold at its start, or to have used at its end where that is more (Claude's answers burn
+    several times their tokens)."""
+    if pool is None or not pool.answers:
+        return need.input_tokens * INPUT_MARGIN + need.max_tokens
+    prompt = need.input_tokens * pool.input_ratio * INPUT_MARGIN
+    return prompt + need.max_tokens * max(1.0, pool.output_ratio * factor)
+
+
+def _and(seen: Seen, need: Need, usage: Usage) -> Seen:
+    return Seen(
+        seen.answers + 1,
+        seen.estimated_tokens + need.input_tokens,
+        seen.input_tokens + usage.prompt_tokens,
+        seen.max_tokens + need.max_tokens,
+        seen.output_tokens + usage.output_tokens,
+    )
