@@ -91,6 +91,14 @@ _REFUSED: Final = {
     "serviceTier": "the tier follows from the lane: choose the lane instead (`lane`: on_demand, flex or batch)",
 }
 
+_MARKS: Final = {
+    "anthropic_version": Family.CLAUDE,
+    "inferenceConfig": Family.NOVA,
+    "schemaVersion": Family.NOVA,
+    "max_gen_len": Family.LLAMA,
+}
+"""Fields that only one family has."""
+
 _TOKENS: Final = whole(1, converse.MAX_INT)
 
 
@@ -144,6 +152,9 @@ def check(request: NativeBody, model_id: str, at: str = "") -> None:
         fail(f"the native bodies of {model_id} are not known here: send a Converse request", at)
     check_any(request.body, at)
     body = request.body
+    for name, owner in _MARKS.items():
+        if name in body and owner is not family:
+            fail(f"belongs to the bodies of other models than {model_id}", f"{at}/{name}")
     if family is Family.CHAT:
         _check_chat(body, at)
     else:
@@ -155,7 +166,7 @@ def check(request: NativeBody, model_id: str, at: str = "") -> None:
         if name in body:
             check_field(body[name], f"{at}/{name}")
     messages = body.get("messages")
-    if messages and family is not Family.CHAT and messages[0]["role"] != "user":
+    if messages and family in (Family.CLAUDE, Family.NOVA) and messages[0]["role"] != "user":
         fail("the first message must be the user's", f"{at}/messages/0/role")
 
 
@@ -263,11 +274,11 @@ def max_tokens(body: dict[str, Any]) -> int | None:
     """The output limit that a checked native body sets, by its family's field; None where it sets none."""
     for name in _LIMITS:
         limit = body.get(name)
-        if limit is not None:
-            return int(limit)
-    config = body.get("inferenceConfig") or {}
+        if type(limit) is int:
+            return limit
+    config = _object(body.get("inferenceConfig"))
     limit = config.get("maxTokens", config.get("max_new_tokens"))
-    return None if limit is None else int(limit)
+    return limit if type(limit) is int else None
 
 
 def output_limit(request: Request) -> int | None:
@@ -280,16 +291,14 @@ def output_limit(request: Request) -> int | None:
 
 def content_blocks(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Every content block of system and messages, those inside tool results too; text content as a text block."""
-    contents = [body.get("system"), *(message.get("content") for message in body.get("messages", ()))]
+    contents = [body.get("system"), *(message.get("content") for message in _objects(body.get("messages")))]
     while contents:
         content = contents.pop(0)
         if type(content) is str:
             yield {"text": content}
-        for block in content if type(content) is list else ():
-            if type(block) is not dict:
-                continue
+        for block in _objects(content):
             yield block
-            inner = block.get("content") or (block.get("toolResult") or {}).get("content")
+            inner = block.get("content") or _object(block.get("toolResult")).get("content")
             if type(inner) is list:
                 contents.append(inner)
 
@@ -300,12 +309,12 @@ def shape(request: Request) -> frozenset[str]:
         return converse.shape(request)
     body = request.body
     traits = {INVOKE_MODEL}
-    turns = [m for m in body.get("messages", ()) if m.get("role") not in ("system", "developer")]
+    turns = [m for m in _objects(body.get("messages")) if m.get("role") not in ("system", "developer")]
     if len(turns) > 1:
         traits.add(converse.MULTI_TURN)
     if body.get("tools") or body.get("toolConfig") or any(m.get("tool_calls") for m in turns):
         traits.add(converse.TOOLS)
-    if (body.get("output_config") or {}).get("format") or _kind(body.get("response_format")) not in (None, "text"):
+    if _object(body.get("output_config")).get("format") or _kind(body.get("response_format")) not in (None, "text"):
         traits.add(converse.STRUCTURED_OUTPUT)
     if "amazon-bedrock-guardrailConfig" in body:
         traits.add(converse.GUARDRAIL)
@@ -333,7 +342,36 @@ def _kind(value: Any) -> Any:
 
 
 def _tools(body: dict[str, Any]) -> list[dict[str, Any]]:
-    return body.get("tools") or (body.get("toolConfig") or {}).get("tools") or []
+    return [*_objects(body.get("tools")), *_objects(_object(body.get("toolConfig")).get("tools"))]
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """What a family does not check may be anything."""
+    return value if type(value) is dict else {}
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [entry for entry in value if type(entry) is dict] if type(value) is list else []
+
+
+def plain_outline(body: dict[str, Any]) -> converse.Outline | None:
+    """Traits, bytes of text and output limit of a checked body of text messages; None for one with anything else in its
+    prompt, or whose last message is no text."""
+    traits = shape(NativeBody(body))
+    messages = _objects(body.get("messages"))
+    if not traits <= {INVOKE_MODEL, converse.MULTI_TURN} or not messages or not _last_text(messages[-1]):
+        return None
+    size = 0
+    for block in content_blocks(body):
+        if type(block.get("text")) is not str or block.get("type", "text") != "text":
+            return None
+        size += len(block["text"].encode())
+    return traits, size, max_tokens(body)
+
+
+def _last_text(message: dict[str, Any]) -> bool:
+    content: Any = message.get("content")
+    return bool(content) and (type(content) is str or "text" in content[-1])
 
 
 def request_type(request: Request) -> RequestType:

@@ -60,7 +60,8 @@ def max_output_tokens(request: Request, default: int = DEFAULT_MAX_OUTPUT_TOKENS
 
 def _native_tokens(body: dict[str, Any]) -> int:
     """Text counts by its bytes, a picture as in Converse, other media by their size, the rest as the JSON it is."""
-    size = _text_bytes(body.get("prompt") or "")
+    prompt, messages, images = body.get("prompt"), body.get("messages"), body.get("images")
+    size = _text_bytes(prompt) if type(prompt) is str else 0
     other = 0
     for block in content_blocks(body):
         words = block.get("text")
@@ -69,12 +70,12 @@ def _native_tokens(body: dict[str, Any]) -> int:
         else:
             other += _native_block_tokens(block)
     size += sum(_json_bytes(body[name]) for name in _PART_OF_A_NATIVE_PROMPT if name in body)
-    other += TOKENS_PER_IMAGE * len(body.get("images") or ())
-    return of_text(size, len(body.get("messages", ())) or 1) + other
+    other += TOKENS_PER_IMAGE * len(images) if type(images) is list else 0
+    return of_text(size, len(messages) if type(messages) is list else 1) + other
 
 
 def _native_block_tokens(block: dict[str, Any]) -> int:
-    kind = block.get("type") or next(iter(block), "")
+    kind = str(block.get("type") or next(iter(block), ""))
     if kind in ("image", "image_url"):
         return TOKENS_PER_IMAGE
     if kind in ("document", "video", "audio", "input_audio", "file"):

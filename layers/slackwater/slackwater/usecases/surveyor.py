@@ -11,14 +11,16 @@ from slackwater.model import deadline, result
 from slackwater.model.checks import fail
 from slackwater.model.clock import iso
 from slackwater.model.dialects import RECOGNISE_FROM, Dialect, recognise
-from slackwater.model.dialects.row import NO_LABEL, Label, Row
+from slackwater.model.dialects.row import NO_LABEL, Label, Row, Usual
 from slackwater.model.dialects.template import Template
 from slackwater.model.errors import BadInput
 from slackwater.model.ids import block_name
 from slackwater.model.input_row import default_id, request_fields
 from slackwater.model.job import Lane
 from slackwater.model.lines import MAX_LINE_BYTES, TooLong
-from slackwater.model.native import Request
+from slackwater.model.native import NativeBody, Request, plain
+from slackwater.model.native import plain_outline as native_outline
+from slackwater.model.request import plain_outline
 from slackwater.policy.blocks import Cutter
 from slackwater.policy.classes import Classes, Load
 from slackwater.policy.durations import CALLABLE_BY_ALL, length_traits
@@ -217,7 +219,7 @@ class Surveyor:
                 continue
             row = template.row
             row["line"], row["id"] = number, id_
-            template.written_text["text"] = text
+            template.written_text[template.written_field] = text
             written = dumps(row, option=newline)
             rows += written
             row_bytes += len(written)
@@ -258,7 +260,21 @@ class Surveyor:
         known = self.dialect.usual(orjson.loads(raw))
         if known is not None:
             self._template = self.dialect.template(orjson.loads(raw), known)
+        else:
+            known = self._fitted_known(self.dialect, orjson.loads(raw))
+            if known is not None:
+                self._template = self.dialect.fitted_template(orjson.loads(raw), known)
+        if known is not None and self._template is not None:
             self._template.row.update(self._said(known[3]).fields)
+
+    def _fitted_known(self, dialect: Dialect, found: dict[str, Any]) -> Usual | None:
+        """What an accepted line that depends on its model became, if that is text and nothing else."""
+        row = dialect.read(found)
+        if row.fit is None or row.tags:
+            return None
+        request = self._fitted(row).request
+        outline = native_outline(request.body) if isinstance(request, NativeBody) else plain_outline(request)
+        return None if outline is None else (row.id, request, outline, row.label)
 
     def _check_unlike(self, number: int, found: Any) -> bool:
         """A line that is not like the template; whether it may become the next one."""
@@ -269,12 +285,13 @@ class Surveyor:
         id_ = self.dialect.caller_id(found) if known is None else known[0]
         try:
             if known is None:
-                row = self._fitted(self.dialect.read(found))
+                read = self.dialect.read(found)
+                row = self._fitted(read)
                 self._accept(number, row, input_tokens(row.request), max_output_tokens(row.request, 0))
-                return False
+                return read.fit is not None
             id_, request, (traits, text_bytes, limit), label = known
             row = Row(id_, request, traits, label or NO_LABEL)
-            self._accept(number, row, of_text(text_bytes, len(request["messages"])), limit or 0)
+            self._accept(number, row, of_text(text_bytes, len(plain(request)["messages"])), limit or 0)
             return True
         except BadInput as exc:
             self._refuse(number, id_, exc)

@@ -38,6 +38,7 @@ class Dialect:
     is_telltale: Callable[[dict[str, Any]], bool]
     read: Callable[[dict[str, Any]], Row]
     usual: Callable[[Any], Usual | None]
+    body_field: str | None = None  # where a line has a request that depends on its profile's model (`Row.fit`)
 
     def caller_id(self, found: dict[str, Any]) -> str | None:
         """The id of a line that was refused, if it has a good one; call it before `read`."""
@@ -56,6 +57,18 @@ class Dialect:
         it."""
         return Template(found, known, self.id_field, self.text_field, self.text_holder)
 
+    def fitted_template(self, found: dict[str, Any], known: Usual) -> Template:
+        """The same for a line of which `Row.fit` made `known`: its text is the content of its last message, or that's
+        last block's."""
+        name = str(self.body_field)
+        whole = type(found[name]["messages"][-1]["content"]) is str
+
+        def holder(line: Any) -> Any:
+            last = line[name]["messages"][-1]
+            return last if whole else last["content"][-1]
+
+        return Template(found, known, self.id_field, "content" if whole else "text", holder)
+
 
 DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
     {
@@ -68,13 +81,14 @@ DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
             module.is_telltale,
             module.read,
             module.usual,
+            body_field,
         )
-        for name, module in (
-            ("slackwater", slackwater),
-            ("converse", converse),
-            ("bedrock", bedrock),
-            ("openai", openai),
-            ("anthropic", anthropic),
+        for name, module, body_field in (
+            ("slackwater", slackwater, "request"),
+            ("converse", converse, None),
+            ("bedrock", bedrock, "modelInput"),
+            ("openai", openai, None),
+            ("anthropic", anthropic, "params"),
         )
     }
 )

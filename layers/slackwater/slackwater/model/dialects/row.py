@@ -18,7 +18,7 @@ differ in it, so that a reader can keep what follows from it."""
 
 NO_LABEL: Final[Label] = (None, None, None, None)
 
-Usual = tuple[str | None, dict[str, Any], Outline, Label | None]
+Usual = tuple[str | None, Request, Outline, Label | None]
 """Id, request, its outline, label (None: NO_LABEL) of a line of the usual kind. Bare tuples: one is made for every
 line of a file."""
 

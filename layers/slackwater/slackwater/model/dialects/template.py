@@ -10,7 +10,9 @@ from typing import Any, Final
 import orjson
 
 from slackwater.model.dialects.row import Label, Usual
+from slackwater.model.input_row import request_fields
 from slackwater.model.message import MAX_ID_CHARS
+from slackwater.model.native import plain
 
 _NOTHING: Final = ""  # stands for the id and the text while two lines are compared
 
@@ -30,7 +32,8 @@ class Template:
         "messages",
         "row",
         "traits",
-        "written_text",  # the block of `row` in which the text goes
+        "written_field",
+        "written_text",  # what of `row` holds the text, under `written_field`
     )
 
     def __init__(
@@ -49,9 +52,12 @@ class Template:
         self._expected = orjson.dumps(found)
         self.label: Label | None = label
         self.traits, self.limit = traits, limit
-        self.messages = len(request["messages"])
-        self.row: dict[str, Any] = {"line": 0, "id": id_, "request": request}
-        self.written_text: dict[str, str] = request["messages"][-1]["content"][-1]
+        messages = plain(request)["messages"]
+        self.messages = len(messages)
+        self.row: dict[str, Any] = {"line": 0, "id": id_, **request_fields(request)}
+        whole = type(messages[-1]["content"]) is str
+        self.written_field = "content" if whole else "text"
+        self.written_text: dict[str, str] = messages[-1] if whole else messages[-1]["content"][-1]
 
     def match(self, found: Any) -> tuple[str | None, str] | None:
         """Id and text of a line that is the same in all else; else None, and `found` as it was."""
