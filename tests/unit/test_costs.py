@@ -1,5 +1,6 @@
 """The bench of costs: what is counted has a price, and the idle sum follows the template."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -38,3 +39,11 @@ def test_a_transaction_costs_two_units_an_item_and_a_list_as_much_as_a_put():
 def test_what_has_no_price_is_no_zero():
     with pytest.raises(ValueError, match="lambda:InvokeFunction"):
         costs.requests({"lambda:InvokeFunction": 1})
+
+
+def test_the_page_of_costs_is_of_this_template():
+    """What follows from the template alone; what is counted changes with each run of `make costs`."""
+    page = (Path(__file__).parents[2] / "docs" / "costs.md").read_text()
+    written = dict(re.findall(r"^\| ([\w ]+?) \| ([\d.]+) \|", page, re.MULTILINE))
+    for what in ("queue polls by Lambda", "alarms", "dashboard"):
+        assert written[what] == f"{idle()[what]:.2f}", f"{what}: run `make costs`"
