@@ -92,7 +92,7 @@ def built(found_sam: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 @pytest.fixture(scope="module")
 def reachable_cloud(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[clouds.Cloud]:
-    """The product in an embedded cloud that containers reach. Real time: a container may take half a minute to start."""
+    """The product in an embedded cloud that containers reach, in real time: some take half a minute to start."""
     outside = {k: v for k, v in os.environ.items() if not k.startswith("AWS_ENDPOINT_URL")}
     folder = tmp_path_factory.mktemp("cloud")
     with clouds.start(state_dir=folder, clock_rate=1, docker=True, environ=outside) as running:

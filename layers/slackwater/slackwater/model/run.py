@@ -5,6 +5,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
+from slackwater.model.errors import BadInput
+
+
+class StrangeMessage(BadInput):
+    """A message of our own queues that none of us sent: names the field that gives it away, quotes nothing."""
+
 
 class RunKind(StrEnum):
     FILE = "file"
@@ -57,5 +63,8 @@ class PackMessage:
 
     @classmethod
     def of(cls, body: dict[str, Any]) -> Self:
-        """Raises KeyError or TypeError for what is no pack message: our own bug, to be redriven."""
+        """Raises StrangeMessage for what is no pack message: our own bug, to be redriven."""
+        for name in ("run_id", "pack_id", "block", "hop"):
+            if name not in body:
+                raise StrangeMessage("a pack message has this field", f"/{name}")
         return cls(str(body["run_id"]), str(body["pack_id"]), str(body["block"]), int(body["hop"]))

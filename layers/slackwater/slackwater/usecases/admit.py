@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from slackwater.model import ids
 from slackwater.model.names import INBOX
+from slackwater.model.run import StrangeMessage
 from slackwater.usecases.ports import Workflow
 
 
@@ -25,11 +26,14 @@ class Admit:
         """Starts the run of an S3 `Object Created` event and gives its id; None for what is no dropped file (a
         folder's marker).
 
-        Raises KeyError for what is no such event: the rule let it through, so the message belongs in the dead-letter
-        queue.
+        Raises StrangeMessage for what is no such event: the rule let it through, so the message belongs in the
+        dead-letter queue.
         """
-        detail = event["detail"]
-        bucket, key = detail["bucket"]["name"], detail["object"]["key"]
+        try:
+            detail = event["detail"]
+            bucket, key = detail["bucket"]["name"], detail["object"]["key"]
+        except (KeyError, TypeError):
+            raise StrangeMessage("an S3 event names bucket and object here", "/detail") from None
         if not key.startswith(INBOX) or key.endswith("/"):
             return None
         version = detail["object"].get("version-id") or self._bucket.head(key).version_id or "null"

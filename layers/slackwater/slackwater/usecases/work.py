@@ -9,7 +9,8 @@ from slackwater.model import ids
 from slackwater.model.batch_job import BatchCallFailed
 from slackwater.model.clock import Clock, parse_iso
 from slackwater.model.errors import Lost, NotYet
-from slackwater.model.run import RunKind
+from slackwater.model.run import RunKind, StrangeMessage
+from slackwater.model.words import counted
 from slackwater.usecases.collect import Collect, Ended
 from slackwater.usecases.fail_units import FailUnits
 from slackwater.usecases.leased import Alive
@@ -89,12 +90,12 @@ class Work:
         self._prefix = ids.job_name_prefix(stack_arn)
 
     def __call__(self, message: Mapping[str, Any], *, worker: str, alive: Alive) -> Worked:
-        """Raises KeyError or ValueError for what is no work message: our own bug, to be redriven."""
+        """Raises StrangeMessage or KeyError for what is no work message: our own bug, to be redriven."""
         if message.get("source") == BEDROCK:
             return self._hint(message["detail"])
         if message.get("source") == STEP_FUNCTIONS:
             return self._workflow_failed(message["detail"])
-        do = str(message["do"])
+        do = str(message.get("do"))
         subject = str(message.get("shard") or message.get("pool") or message.get("run") or "")
         try:
             outcome = self._do(do, message, worker, alive)
@@ -112,7 +113,7 @@ class Work:
                 case "stage_pool":
                     outcome = self._stage_pool(message["pool"])
                 case "release_pool":
-                    outcome = f"{self._keeper.release_pool(message['pool'])} jobs are called"
+                    outcome = counted(self._keeper.release_pool(message["pool"]), "job is called", "jobs are called")
                 case "close_run":
                     outcome = self._close_run(message)
                 case "cancel_run":
@@ -120,9 +121,9 @@ class Work:
                 case "fail_units":
                     outcome = self._fail(message)
                 case "fail_jobs":
-                    outcome = f"{self._fail_jobs(message['jobs'])} jobs failed"
+                    outcome = counted(self._fail_jobs(message["jobs"]), "job failed", "jobs failed")
                 case _:
-                    raise ValueError(f"{do!r} is no verb of the work queue")
+                    raise StrangeMessage("this is no verb of the work queue", "/do")
         return outcome
 
     def _of_shard(self, do: str, message: Mapping[str, Any], worker: str, alive: Alive) -> str:
@@ -158,9 +159,9 @@ class Work:
         run_id = message["run"]
         meta = self._runs.get(run_id)
         if meta is not None and meta["kind"] == RunKind.QUEUE.value:
-            return f"{self._closing.expire(run_id)} jobs expired"
+            return counted(self._closing.expire(run_id), "job expired", "jobs expired")
         failed = self._fail_units(run_id, message["code"], message.get("units"))
-        return f"{failed} units failed: {message['code']}"
+        return f"{counted(failed, 'unit')} failed: {message['code']}"
 
     def _workflow_failed(self, detail: Mapping[str, Any]) -> Worked:
         """The run's workflow ended without announcing it: the ledger and whoever waits must know."""
