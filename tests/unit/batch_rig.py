@@ -40,7 +40,7 @@ from slackwater.usecases.stage_pool import StagePool
 from slackwater.usecases.submit import Adopt, Stop, Submit
 from slackwater.usecases.tick import Tick, Ticked
 from slackwater.usecases.work import Work, Worked
-from tests.unit.queue_rig import Shipped
+from tests.unit.queue_rig import Applied
 from tests.unit.rig import HAIKU, START, Bucket, Executions, Outbox, StillClock
 
 STACK = "arn:aws:cloudformation:us-east-1:000000000000:stack/slackwater/1"
@@ -252,6 +252,7 @@ class BatchWorld:
         self.announced: list[tuple[str, str, str]] = []
         self.parts = Parts(self.home)
         self.settle = Settle(runs=self.runs, packs=self.packs, workflow=self.workflow)
+        self.applied = Applied()
         self.jobs, self.queue_runs = Jobs(table, clock), QueueRuns(table, clock)
         self.pools = Pools(table, clock, self.jobs)
         self.results = Results(jobs=self.jobs, parts=self.parts, replies=NoReplies(), look=self.settle.look)
@@ -326,7 +327,7 @@ class BatchWorld:
                 pools=self.pools,
                 keeper=keeper,
                 stage=stage,
-                profiles=Shipped(),
+                profiles=self.applied,
                 capability=CAPABILITY,
                 prices=PRICES,
                 deployed=self.stores,

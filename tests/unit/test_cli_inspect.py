@@ -82,7 +82,7 @@ def test_what_an_ended_unit_left_undone_counts_where_it_went(inspect, file_run, 
 
 
 def test_a_run_of_messages_counts_what_its_item_says(inspect, table, clock, runs):
-    run = QueueRuns(table, clock).current("default", "chat")
+    run = QueueRuns(table, clock).current("default", "chat", profiles_version="v1")
     runs.update(run.run_id, accepted=5, succeeded=2, failed=1)
     progress = inspect.progress(run.run_id)
     assert (progress.accepted, progress.done, progress.name) == (5, 3, "chat")
@@ -110,9 +110,9 @@ def test_of_two_files_of_one_name_the_later_run_is_meant(inspect, file_run, cloc
 
 def test_a_callers_run_id_means_its_newest_generation_in_whatever_profile(inspect, table, clock, runs):
     queue_runs = QueueRuns(table, clock)
-    first = queue_runs.current("open-eu", "evening")
+    first = queue_runs.current("open-eu", "evening", profiles_version="v1")
     runs.finish(first.run_id, RunState.SETTLED)
-    second = queue_runs.current("open-eu", "evening")
+    second = queue_runs.current("open-eu", "evening", profiles_version="v1")
     assert first.run_id != second.run_id
     assert inspect.run_of("evening", ["default", "open-eu"], clock.now()) == second.run_id
     assert inspect.run_of("evening.2", ["default", "open-eu"], clock.now()) == second.run_id

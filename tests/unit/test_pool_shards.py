@@ -4,12 +4,13 @@ import pytest
 
 from slackwater.model.claim import Asked, Entry, JobState, Pooled, Room
 from slackwater.model.clock import later
+from slackwater.model.job import Lane
 from slackwater.model.shard import ShardState
 from tests.unit.batch_rig import BatchWorld, all_answered
 from tests.unit.rig import HAIKU
 
 JOBS = 120
-KEY = f"{HAIKU}|Converse|any|default"
+KEY = f"{HAIKU}|Converse|any|default|v1"
 
 
 @pytest.fixture
@@ -100,6 +101,12 @@ def test_staging_a_pool_twice_makes_one_shard(world):
     assert world.do(message).outcome == "stale"
     beats(world, 3)
     assert len(world.bedrock.created) == 1
+
+
+def test_a_pool_is_staged_by_the_profiles_of_its_jobs_runs(world):
+    _, pool = pooled(world)
+    world.applied.apply(lanes=(Lane.ON_DEMAND,))
+    assert world.do({"v": 1, "do": "stage_pool", "pool": pool}).outcome.startswith("staged as s")
 
 
 def test_a_pool_whose_profile_has_no_batch_region_any_more_is_called(world):

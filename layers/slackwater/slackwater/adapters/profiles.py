@@ -40,7 +40,7 @@ class ProfileStore:
 
     def pinned(self, version: str) -> Profiles:
         """The profiles of a version that `current` gave. Raises Missing if that version is gone."""
-        if version in self._known:
+        if version in self._known and version != UNVERSIONED:
             return self._known[version]
         if version.startswith(SHIPPED):
             return self._remember(version, shipped_profiles())[0]
@@ -48,6 +48,6 @@ class ProfileStore:
         return self._remember(version, body)[0]
 
     def _remember(self, version: str, body: bytes) -> tuple[Profiles, str]:
-        if version not in self._known:
+        if version not in self._known or version == UNVERSIONED:
             self._known[version] = Profiles.from_bytes(body)
         return self._known[version], version

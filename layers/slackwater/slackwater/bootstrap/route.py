@@ -14,9 +14,10 @@ from slackwater.policy.pooling import FULL_BYTES, FULL_JOBS
 from slackwater.settings import Settings
 from slackwater.usecases.asked import Reader
 from slackwater.usecases.claims import Claims
-from slackwater.usecases.lanes import InForce, QueueLanes
+from slackwater.usecases.lanes import QueueLanes
 from slackwater.usecases.pools import PoolIntake
 from slackwater.usecases.route import Router
+from slackwater.usecases.run_profiles import RunProfiles
 
 
 class RouteKit(QueueKit, CallsKit):
@@ -38,26 +39,23 @@ class JobRouting:
 
 def build(settings: Settings) -> JobRouting:
     kit = RouteKit(settings)
-    in_force = InForce(kit.profiles)
+    profiles = RunProfiles(kit.profiles, kit.queue_runs)
     drain_s = FULL_JOBS / settings.drain_jobs_per_s
     router = Router(
-        read=Reader(
-            profiles=lambda: in_force.profiles, documents=kit.store, reply_queue_arns=settings.reply_queue_arns
-        ),
+        read=Reader(profiles=profiles.at_door, documents=kit.store, reply_queue_arns=settings.reply_queue_arns),
         claims=Claims(
             jobs=kit.jobs,
             runs=kit.queue_runs,
             fate=kit.workers.fate,
             parts=kit.parts,
             clock=kit.clock,
-            pins=lambda: {"profiles_version": in_force.version, "price_version": kit.prices.version},
+            pins=lambda: {"profiles_version": profiles.version, "price_version": kit.prices.version},
             arrived=kit.closing.arrived,
         ),
         closing=kit.closing,
         results=kit.results,
         replies=kit.replies,
         lanes=QueueLanes(
-            in_force=in_force,
             capability=kit.capability,
             prices=kit.prices,
             routing=kit.routing,
@@ -78,7 +76,7 @@ def build(settings: Settings) -> JobRouting:
         onward=kit.onward,
         workers=kit.workers,
         repeats=kit.jobs,
-        in_force=in_force,
+        profiles=profiles,
         clock=kit.clock,
         cancelled=kit.cancelled,
     )

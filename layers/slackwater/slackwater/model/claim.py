@@ -162,6 +162,7 @@ class QueueRun:
     started_at: datetime
     last_arrival_at: datetime
     deadline: datetime
+    profiles_version: str  # pinned when it was opened
     expected: int | None = None
     close_asked_at: datetime | None = None
     token: str | None = None
@@ -189,7 +190,7 @@ class Pooled:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """`POOL#p/META`. `key` is what its jobs share: `model|request type|residency|profile`."""
+    """`POOL#p/META`. `key` is what its jobs share: `model|request type|residency|profile|version of the profiles`."""
 
     pool: str
     key: str
@@ -201,6 +202,11 @@ class Pool:
     opened_at: datetime
     deadline: datetime  # the earliest of its jobs
     next_check_at: datetime | None = None
+
+    @property
+    def profiles_version(self) -> str:
+        """Of its jobs' runs."""
+        return self.key.rpartition("|")[2]
 
 
 Member = tuple[Entry, Pooled]

@@ -21,12 +21,13 @@ HOUR: Final = "%Y-%m-%dT%H"
 
 
 class Reader:
-    """Reads messages under one version of the profiles. Raises NotAnObject for what only the queue's redrive can
-    take."""
+    """Reads messages under the profiles of the run that they are for. Raises NotAnObject for what only the queue's
+    redrive can take."""
 
     def __init__(
-        self, *, profiles: Callable[[], Profiles], documents: Documents, reply_queue_arns: tuple[str, ...]
+        self, *, profiles: Callable[[str, str], Profiles], documents: Documents, reply_queue_arns: tuple[str, ...]
     ) -> None:
+        """`profiles(profile, name)`: by which a message for the run of that name is judged."""
         self._profiles = profiles
         self._documents = documents
         self._reply_queue_arns = frozenset(reply_queue_arns)
@@ -57,7 +58,7 @@ class Reader:
         name = message.run_id or inbound.sent_at.strftime(HOUR)
         profile_name = message.profile or DEFAULT_PROFILE
         try:
-            profile = self._profiles().named(profile_name)
+            profile = self._profiles(profile_name, name).named(profile_name)
             self._check_reply(message.reply_to)
             _check_request(profile, message.typed_request())
             if message.deadline is None:
@@ -122,10 +123,11 @@ class Reader:
             )
 
     def _refused(self, inbound: Inbound, problem: BadInput, known: Known) -> Asked:
-        profile = known.profile if known.profile in self._profiles().profiles else None
+        name, profile = known.run_id or inbound.sent_at.strftime(HOUR), known.profile or DEFAULT_PROFILE
+        if profile not in self._profiles(profile, name).profiles:
+            profile = DEFAULT_PROFILE
         reply_to = known.reply_to if known.reply_to in self._reply_queue_arns else None
-        name = known.run_id or inbound.sent_at.strftime(HOUR)
-        return _no_job(inbound, profile or DEFAULT_PROFILE, name, known.job_id, problem, reply_to=reply_to)
+        return _no_job(inbound, profile, name, known.job_id, problem, reply_to=reply_to)
 
 
 def _check_request(profile: Profile, request: Request) -> None:

@@ -1,14 +1,14 @@
-"""Which lane a queued job takes, under the profiles in force."""
+"""Which lane a queued job takes, under the profiles of its run."""
 
 from collections.abc import Container
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final
 
 from slackwater.model.clock import Clock
 from slackwater.model.errors import BadInput
 from slackwater.model.job import Lane
 from slackwater.model.native import output_limit, shape
-from slackwater.model.profile import Profile, Profiles
+from slackwater.model.profile import Profile
 from slackwater.policy.capability import Capability
 from slackwater.policy.choose import Drain, JobLoad, Ways, choose
 from slackwater.policy.durations import length_traits
@@ -24,41 +24,12 @@ from slackwater.usecases.routing import Routing
 IN_FRONT: Final = 50  # jobs that are reckoned to be called before this one: a batch of messages
 
 
-class ProfilesPort(Protocol):
-    def current(self) -> tuple[Profiles, str]: ...
-
-
-class InForce:
-    """The profiles in force, read once for each batch of messages."""
-
-    def __init__(self, source: ProfilesPort) -> None:
-        self._source = source
-        self._now: tuple[Profiles, str] | None = None
-
-    def refresh(self) -> None:
-        self._now = self._source.current()
-
-    @property
-    def profiles(self) -> Profiles:
-        return self._read()[0]
-
-    @property
-    def version(self) -> str:
-        return self._read()[1]
-
-    def _read(self) -> tuple[Profiles, str]:
-        if self._now is None:
-            self._now = self._source.current()
-        return self._now
-
-
 class QueueLanes:
     """`choose` for one queued job at a time; remembers the ways of each profile's version."""
 
     def __init__(
         self,
         *,
-        in_force: InForce,
         capability: Capability,
         prices: PriceBook,
         routing: Routing,
@@ -69,7 +40,6 @@ class QueueLanes:
         clock: Clock,
     ) -> None:
         """`deployed`: regions with a bucket of ours."""
-        self._in_force = in_force
         self._capability = capability
         self._prices = prices
         self._routing = routing
@@ -80,9 +50,9 @@ class QueueLanes:
         self._clock = clock
         self._ways: dict[tuple[str, str], Ways] = {}
 
-    def lane(self, mine: Mine, profile: Profile) -> Lane:
-        """The job's lane. Raises BadInput where no lane of its profile takes it; a job that is past its deadline gets
-        some calling lane."""
+    def lane(self, mine: Mine, profile: Profile, version: str) -> Lane:
+        """The job's lane by a profile of one version. Raises BadInput where no lane of it takes the job; a job that is
+        past its deadline gets some calling lane."""
         asked = mine.asked
         load = JobLoad(
             1,
@@ -95,7 +65,7 @@ class QueueLanes:
             load,
             deadline=mine.entry.deadline,
             now=self._clock.now(),
-            ways=self._of(mine.entry.profile, profile),
+            ways=self._of(mine.entry.profile, profile, version),
             prices=self._prices,
             forecast=self._forecast,
             drain=self._drain,
@@ -104,13 +74,13 @@ class QueueLanes:
             raise BadInput("; ".join(decision.reasons), "/lane" if asked.lane else "/profile")
         return decision.lane
 
-    def call(self, mine: Mine, lane: Lane, profile: Profile) -> Call:
+    def call(self, mine: Mine, lane: Lane, profile: Profile, version: str) -> Call:
         """The job's call: its ordinal decides where it goes first, so a redelivery goes the same way."""
-        call = self._routing.call(mine.entry.as_job(mine.asked), lane, profile, self._in_force.version)
+        call = self._routing.call(mine.entry.as_job(mine.asked), lane, profile, version)
         return replace(call, faults=mine.entry.faults)
 
-    def _of(self, name: str, profile: Profile) -> Ways:
-        key = (name, self._in_force.version)
+    def _of(self, name: str, profile: Profile, version: str) -> Ways:
+        key = (name, version)
         if key not in self._ways:
             routes = resolve_routes(profile, self._capability, self._prices, name=name)
             batch = batch_routes(profile, routes, self._capability, self._prices, deployed=self._deployed, name=name)

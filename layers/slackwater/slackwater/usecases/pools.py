@@ -72,20 +72,20 @@ class PoolIntake:
         self._room = room
         self._latest_start = latest_start
 
-    def join(self, mine: Sequence[Mine], profile: Profile) -> frozenset[str]:
-        """Every job joins some pool of its profile (all of one profile here) and request type; a missing one was no
-        longer held as it was seen."""
+    def join(self, mine: Sequence[Mine], profile: Profile, version: str) -> frozenset[str]:
+        """Every job joins some pool of its profile (all of one profile of one version here) and request type; a missing
+        one was no longer held as it was seen."""
         joined: set[str] = set()
         for kind in RequestType:
             some = [m for m in mine if request_type(m.asked.request) is kind]
             if some:
-                joined |= self._join_all(some, profile, kind)
+                joined |= self._join_all(some, profile, version, kind)
         return frozenset(joined)
 
-    def _join_all(self, mine: Sequence[Mine], profile: Profile, kind: RequestType) -> set[str]:
+    def _join_all(self, mine: Sequence[Mine], profile: Profile, version: str, kind: RequestType) -> set[str]:
         joined: set[str] = set()
         name = mine[0].entry.profile
-        key = pool_key(name, profile, kind)
+        key = pool_key(name, profile, version, kind)
         room = self._room_of(profile)
         left = list(mine)
         while left:
@@ -213,10 +213,10 @@ class PoolKeeper:
         return sent
 
 
-def pool_key(name: str, profile: Profile, kind: RequestType) -> str:
-    """What the jobs of a pool share: `model|request type|residency|profile`."""
+def pool_key(name: str, profile: Profile, version: str, kind: RequestType) -> str:
+    """What the jobs of a pool share: `model|request type|residency|profile|version of the profiles`."""
     residency = profile.residency if isinstance(profile.residency, str) else ",".join(profile.residency)
-    return f"{profile.model}|{kind.value}|{residency}|{name}"
+    return f"{profile.model}|{kind.value}|{residency}|{name}|{version}"
 
 
 def body_key(pool: str, job: str) -> str:

@@ -16,11 +16,11 @@ from slackwater.usecases.asked import Reader
 from slackwater.usecases.cancelled import cancelled_row, never
 from slackwater.usecases.claims import Claims, Conflict, Drop, Later, Mine, Verdict, source_of
 from slackwater.usecases.engine import Call, Engine, Unfinished
-from slackwater.usecases.lanes import InForce
 from slackwater.usecases.onward import Onward, Parcel
 from slackwater.usecases.pools import PoolIntake
 from slackwater.usecases.queue_runs import Closing, Results, Row, refusal_row
 from slackwater.usecases.replies import Replies
+from slackwater.usecases.run_profiles import RunProfiles
 
 SOON_S: Final = 1
 
@@ -42,8 +42,8 @@ class RepeatsPort(Protocol):
 class Lanes(Protocol):
     """Which lane a job takes, and its call. `lane` raises BadInput for a job that no lane of its profile can take."""
 
-    def lane(self, mine: Mine, profile: Profile) -> Lane: ...
-    def call(self, mine: Mine, lane: Lane, profile: Profile) -> Call: ...
+    def lane(self, mine: Mine, profile: Profile, version: str) -> Lane: ...
+    def call(self, mine: Mine, lane: Lane, profile: Profile, version: str) -> Call: ...
 
 
 @dataclass
@@ -82,7 +82,7 @@ class Router:
         onward: Onward,
         workers: WorkersPort,
         repeats: RepeatsPort,
-        in_force: InForce,
+        profiles: RunProfiles,
         clock: Clock,
         cancelled: Callable[[str], bool] = never,
     ) -> None:
@@ -97,7 +97,7 @@ class Router:
         self._onward = onward
         self._workers = workers
         self._repeats = repeats
-        self._in_force = in_force
+        self._profiles = profiles
         self._clock = clock
         self._cancelled = cancelled
 
@@ -105,11 +105,11 @@ class Router:
         """Runs the batch once. Raises Lost if this worker was given up, and what the adapters raise: then every
         message stays."""
         outcome = Outcome()
-        self._in_force.refresh()
+        self._profiles.refresh()
         asked, words = self._parse(messages, heart, outcome)
         mine = self._claim(asked, worker, heart, outcome)
         for inbound, word in words:
-            self._closing.heard(word, inbound.message_id, self._in_force.profiles.profiles)
+            self._closing.heard(word, inbound.message_id, self._profiles.in_force.profiles)
             outcome.add("closing_words")
         mine = self._settle_known(mine, worker, outcome)
         calls = self._decide(mine, worker, outcome)
@@ -201,22 +201,23 @@ class Router:
 
     def _decide(self, mine: Sequence[Mine], worker: str, outcome: Outcome) -> list[tuple[Mine, Call]]:
         calls: list[tuple[Mine, Call]] = []
-        pooled: dict[str, list[Mine]] = {}
+        pooled: dict[tuple[str, str], tuple[Profile, list[Mine]]] = {}
         impossible: list[Row] = []
         for m in mine:
             try:
-                profile = self._in_force.profiles.named(m.entry.profile)
-                lane = self._lanes.lane(m, profile)
+                profiles, version = self._profiles.of_run(m.entry.run_id)
+                profile = profiles.named(m.entry.profile)
+                lane = self._lanes.lane(m, profile, version)
                 if lane is Lane.BATCH:
-                    pooled.setdefault(m.entry.profile, []).append(m)
+                    pooled.setdefault((m.entry.profile, version), (profile, []))[1].append(m)
                 else:
-                    calls.append((m, self._lanes.call(m, lane, profile)))
+                    calls.append((m, self._lanes.call(m, lane, profile, version)))
             except BadInput as exc:
                 impossible.append(Row(m.entry, self._impossible(m, exc)))
             except Exception as exc:  # noqa: BLE001 - one job's trouble (a profile to mend) stays its own
                 outcome.fail(m.asked.message_id, type(exc).__name__)
-        for name, group in pooled.items():
-            joined = self._pools.join(group, self._in_force.profiles.named(name))
+        for (_, version), (profile, group) in pooled.items():
+            joined = self._pools.join(group, profile, version)
             outcome.add("pooled", len(joined))
         if impossible:
             by_job = {m.entry.job: m.asked.message_id for m in mine}

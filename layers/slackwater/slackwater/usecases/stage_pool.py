@@ -9,6 +9,7 @@ from slackwater.model.errors import BadInput, ConfigurationError
 from slackwater.model.job import Lane, Route
 from slackwater.model.profile import Profile, Profiles
 from slackwater.model.shard import FIRST_GENERATION, OwnerKind
+from slackwater.model.words import counted
 from slackwater.policy.capability import Capability
 from slackwater.policy.forecast import guard_at
 from slackwater.policy.pooling import MIN_JOBS
@@ -33,7 +34,7 @@ class KeeperPort(Protocol):
 
 
 class ProfilesPort(Protocol):
-    def current(self) -> tuple[Profiles, str]: ...
+    def pinned(self, version: str) -> Profiles: ...
 
 
 class StagePool:
@@ -68,13 +69,13 @@ class StagePool:
             return "stale"
         self._keeper.close_pool(pool_id)
         pool = self._pools.get(pool_id) or pool  # from here on nobody joins or leaves
-        version, profile, routes = self._ways(pool)
+        profile, routes = self._ways(pool)
         records = self._keeper.stage_pool(pool_id)
         if profile is None or not routes or pool.count < MIN_JOBS:  # gone while they waited, or too few have stayed
             sent = self._keeper.rescue_jobs(pool_id, [{"job": record.job} for record in records])
             self._keeper.staged(pool_id)
             why = "too few jobs have stayed" if pool.count < MIN_JOBS else "no batch region is left"
-            return f"{why}: {sent} jobs are called"
+            return f"{why}: {counted(sent, 'job is called', 'jobs are called')}"
         price = typical_price(self._prices, Lane.BATCH)
         shares = batch_shares(profile.mode, routes, price)
         route = order(profile.mode, shares, pool.generation - 1, price=price)[0]
@@ -91,24 +92,24 @@ class StagePool:
             deadline_at=self._keeper.deadline(pool_id),
             guard_at=guard_at(pool.deadline, pool.count / self._drain_jobs_per_s),
             generation=FIRST_GENERATION,
-            profiles_version=version,
+            profiles_version=pool.profiles_version,
             rescue_lane=_calling_lane(profile),
             alternatives=[other for other in routes if other != route],
         )
         self._keeper.staged(pool_id)
         return f"staged as {shard}"
 
-    def _ways(self, pool: Pool) -> tuple[str, Profile | None, tuple[Route, ...]]:
-        """The version of the profiles in force, the pool's profile and where its batch jobs may run now."""
-        profiles, version = self._profiles.current()
+    def _ways(self, pool: Pool) -> tuple[Profile | None, tuple[Route, ...]]:
+        """The pool's profile, as its jobs' runs have it, and where its batch jobs may run. Raises Missing if somebody
+        has deleted that version from the bucket."""
         name = pool.profile
         try:
-            profile = profiles.named(name)
+            profile = self._profiles.pinned(pool.profiles_version).named(name)
             calling = resolve_routes(profile, self._capability, self._prices, name=name)
             routes = batch_routes(profile, calling, self._capability, self._prices, deployed=self._deployed, name=name)
         except (BadInput, ConfigurationError):
-            return version, None, ()
-        return version, profile, routes
+            return None, ()
+        return profile, routes
 
 
 def _calling_lane(profile: Profile) -> Lane:

@@ -234,6 +234,7 @@ def _run(item: Item) -> QueueRun:
         started_at=parse_iso(item["started_at"]),
         last_arrival_at=parse_iso(item["last_arrival_at"]),
         deadline=parse_iso(item["deadline_at"]),
+        profiles_version=item["profiles_version"],
         expected=item.get("expected"),
         close_asked_at=None if asked is None else parse_iso(asked),
         token=item.get("token"),
