@@ -170,7 +170,7 @@ def cancelled_words(document: Mapping[str, Any]) -> str:
     kept = document["kept"]
     return (
         f"kept and paid for: {words.count(kept['succeeded'])} answers, {words.usd(kept['cost_usd'])}; "
-        f"stopped: {words.count(document['stopped'])} jobs"
+        f"stopped: {words.counted(document['stopped'], 'job')}"
     )
 
 

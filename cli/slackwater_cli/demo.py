@@ -46,7 +46,8 @@ def show(screen: Screen, folder: Path) -> int:
     given = demo_files()
     for file in given:
         file.write(folder / "inputs")
-    screen.note(f"made {sum(len(file.lines) for file in given)} lines in {len(given)} files in {folder / 'inputs'}")
+    lines = words.counted(sum(len(file.lines) for file in given), "line")
+    screen.note(f"made {lines} in {words.counted(len(given), 'file')} in {folder / 'inputs'}")
     with embedded.short_lived(screen, RATE) as cloud:
         screen.note(f"the embedded cloud is up; {embedded.pace(cloud.clock_rate)}")
         finished = _run(screen, cloud, folder, given)
@@ -78,7 +79,8 @@ def _run(screen: Screen, cloud: Cloud, folder: Path, given: list[DemoFile]) -> F
     _send(cloud, sent)
     queue_run = f"queue run {QUEUE_RUN}"
     runs[queue_run] = ids.run_of_name("default", QUEUE_RUN, 1)
-    screen.note(f"sent {len(sent) - 1} jobs to the queue, due in {URGENT}, and the word that closes their run")
+    jobs = words.counted(len(sent) - 1, "job")
+    screen.note(f"sent {jobs} to the queue, due in {URGENT}, and the word that closes their run")
     receipts = follow(reader, runs, screen, timeout_s=TIMEOUT_S, title="slackwater demo")
     for name, run_id in runs.items():
         reader.download(run_id, _folder_of(folder, name))
@@ -99,11 +101,8 @@ def _print(screen: Screen, folder: Path, finished: Finished, seconds: float) -> 
     screen.show(comparison(finished.receipts))
     screen.show(Text())
     screen.show(regions_table(list(finished.receipts.values())))
-    screen.show(
-        Text(
-            f"{THROTTLED} refused {words.count(finished.throttles)} calls for its quota; they went elsewhere or waited"
-        )
-    )
+    calls = words.counted(finished.throttles, "call")
+    screen.show(Text(f"{THROTTLED} refused {calls} for its quota; what was refused went elsewhere or waited"))
     screen.show(Text())
     for promise in finished.promises:
         mark, style = ("✓", "green") if promise.kept else ("✗", "bold red")

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
+from slackwater_cli import words
+
 
 @dataclass(frozen=True)
 class Promise:
@@ -84,9 +86,8 @@ def _deadlines(evidence: Evidence) -> Promise:
 def _replies(evidence: Evidence) -> Promise:
     ids = [str(reply["id"]) for reply in evidence.replies]
     kept = sorted(ids) == sorted(evidence.expected_replies)
-    return Promise(
-        "every queued job got one reply", kept, f"{len(ids)} replies for {len(evidence.expected_replies)} jobs"
-    )
+    detail = f"{words.counted(len(ids), 'reply', 'replies')} for {words.counted(len(evidence.expected_replies), 'job')}"
+    return Promise("every queued job got one reply", kept, detail)
 
 
 def _bill(evidence: Evidence) -> Iterator[Promise]:

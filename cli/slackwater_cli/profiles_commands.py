@@ -164,7 +164,8 @@ def check(
     warnings = desk.warnings(profiles) if desk is not None else _warnings(profiles, None)
     for warning in warnings:
         screen.note(f"! {warning}", "yellow")
-    screen.note(f"{len(profiles.profiles)} profiles are fine: {', '.join(sorted(profiles.profiles))}")
+    fine = words.counted(len(profiles.profiles), "profile is", "profiles are")
+    screen.note(f"{fine} fine: {', '.join(sorted(profiles.profiles))}")
     screen.document({"v": 1, "ok": True, "profiles": sorted(profiles.profiles), "problems": [], "warnings": warnings})
 
 

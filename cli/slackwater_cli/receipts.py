@@ -82,7 +82,7 @@ def _head(receipt: Mapping[str, Any]) -> Text:
     return Text.assemble(
         ("run ", "dim"), receipt["run_id"], (f"{name}{profile}\n", "dim"), (receipt["status"] + reason, style),
         f": {words.count(receipt['accepted'])} accepted = {words.count(receipt['succeeded'])} succeeded + "
-        f"{words.count(receipt['failed'])} failed; {words.count(receipt['refused_lines'])} lines refused",
+        f"{words.count(receipt['failed'])} failed; {words.counted(receipt['refused_lines'], 'line')} refused",
         (why, "yellow"),
     )  # fmt: skip
 
@@ -110,7 +110,7 @@ def _money(receipt: Mapping[str, Any]) -> Table:
     grid = Table.grid(padding=(0, 2))
     saved = f"{words.usd(receipt['saved_usd'])} ({words.share(receipt['saved_usd'], receipt['list_usd'])})"
     unknown = receipt.get("unknown_price_jobs")
-    known = f"  without {words.count(unknown)} jobs of unknown price" if unknown else ""
+    known = f"  without {words.counted(unknown, 'job')} of unknown price" if unknown else ""
     tokens = f"{words.count(receipt['input_tokens'])} in, {words.count(receipt['output_tokens'])} out"
     rows: dict[str, str | Text] = {
         "tokens": tokens,

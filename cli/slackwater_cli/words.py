@@ -13,6 +13,13 @@ def count(number: int | None) -> str:
     return DASH if number is None else f"{number:,}"
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """`1 job`, `2,000 jobs`: the library's own."""
+    from slackwater.model.words import counted as agreed  # noqa: PLC0415  (the command starts without the library)
+
+    return agreed(number, one, many)
+
+
 def of(done: int, total: int | None) -> str:
     """`812 of 1,319`."""
     return f"{done:,} of {count(total)}"

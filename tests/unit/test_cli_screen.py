@@ -133,3 +133,11 @@ def test_spans(seconds, text):
 )  # fmt: skip
 def test_money_keeps_the_digits_that_small_amounts_need(amount, text):
     assert words.usd(amount) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "many", "text"),
+    [(0, None, "0 jobs"), (1, None, "1 job"), (2_000, None, "2,000 jobs"), (1, "jobs are", "1 job"), (3, "x", "3 x")],
+)
+def test_words_agree_with_their_number(number, many, text):
+    assert words.counted(number, "job", many) == text

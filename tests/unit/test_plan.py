@@ -62,6 +62,7 @@ class Run:
             run_id=RUN,
             options=FileOptions(profile, START),
             profiles={name: found.max_tokens for name, found in self.profiles.profiles.items()},
+            models={name: found.model for name, found in self.profiles.profiles.items()},
             size_bytes=len(data),
             now=START,
         )
@@ -195,7 +196,7 @@ def test_two_large_classes_of_other_deadlines_stay_apart():
 def test_a_forced_lane_is_honoured_or_its_jobs_fail_with_the_reason():
     run = Run([line(i, lane="batch" if i < 3 else "on_demand") for i in range(10)]).place()
     assert [where for _, where in run.lines()] == ["lane_refused"] * 3 + ["on_demand"] * 7
-    assert any("3 jobs of profile default are refused" in warning for warning in run.plan["warnings"])
+    assert any("3 jobs of profile default refused" in warning for warning in run.plan["warnings"])
     forced = Run([line(i, lane="on_demand") for i in range(300)])
     assert lanes(forced) == {"on_demand": 300, "flex": 0, "batch": 0}
 

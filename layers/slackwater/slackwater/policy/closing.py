@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from slackwater.model.words import counted
+
 QUIET_S: Final = 60
 """Asked to close without a number: so long without a new job."""
 IDLE_S: Final = 900
@@ -49,7 +51,7 @@ def closing(run: RunArrivals, now: datetime) -> Closing:
         return _after(since, QUIET_S, now, "asked to close, and no job for 60 seconds")
     if run.arrived == run.expected:
         return Closing(True, f"all {run.expected} expected jobs have come")
-    warning = f"expected {run.expected} jobs, {run.arrived} came"
+    warning = f"expected {counted(run.expected, 'job')}, {run.arrived} came"
     if run.arrived > run.expected:
         return Closing(True, "more jobs than expected have come", warning)
     since = max(run.last_arrival_at, run.close_asked_at)

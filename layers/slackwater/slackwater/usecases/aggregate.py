@@ -17,6 +17,7 @@ from slackwater.model.errors import Missing
 from slackwater.model.job import Job
 from slackwater.model.receipt import Tally, receipt
 from slackwater.model.run import RunKind, is_cancelled
+from slackwater.model.words import counted
 from slackwater.usecases.ports import ByteSink, Documents
 
 AHEAD: Final = 4  # blocks that are fetched while one is written
@@ -235,9 +236,10 @@ class Aggregate:
         if survey.get("remedy"):
             warnings.insert(0, survey["remedy"])
         if tally.errors.get("lost"):
-            warnings.append(f"{tally.errors['lost']} jobs came back from no lane (error code lost)")
+            warnings.append(f"{counted(tally.errors['lost'], 'job')} came back from no lane (error code lost)")
         if tally.unknown_price_jobs:
-            warnings.append(f"{tally.unknown_price_jobs} answers have no known price: cost_usd sums the others")
+            unknown = counted(tally.unknown_price_jobs, "answer has", "answers have")
+            warnings.append(f"{unknown} no known price: cost_usd sums the others")
         document = receipt(
             tally,
             run_id=run_id,

@@ -15,6 +15,7 @@ from slackwater.model.claim import Entry, JobState, Pool, Pooled
 from slackwater.model.clock import Clock
 from slackwater.model.run import ENDED, RunKind, is_cancelled
 from slackwater.model.shard import FIRST_GENERATION
+from slackwater.model.words import counted
 from slackwater.usecases.cancelled import CANCELLED, cancelled_row
 from slackwater.usecases.ports import Outgoing, Sender
 from slackwater.usecases.queue_runs import READ_AT_ONCE, Row
@@ -126,7 +127,7 @@ class CancelRun:
             else:
                 shards += self._shards.cut_short(unit["unit"], now)
         failed = self._fail_units(run_id, CANCELLED, packs) if packs else 0
-        return f"{failed} packs end, {shards} shards are stopped"
+        return _ended(counted(failed, "pack ends", "packs end"), shards)
 
     # ------------------------------------------------------------------ queue runs
 
@@ -141,7 +142,7 @@ class CancelRun:
             failed += self._fail(self._free(some, pools))
         for pool in sorted(pools):
             shards += self._stop_shard_of(pool)
-        return f"{failed} jobs end, {shards} shards are stopped"
+        return _ended(counted(failed, "job ends", "jobs end"), shards)
 
     def _free(self, waiting: Sequence[Entry], pools: set[str]) -> list[Entry]:
         """Those that no batch job holds, taken out of their open pools first; the pools of the others are noted."""
@@ -173,6 +174,10 @@ class CancelRun:
             return 0
         shard = ids.shard_id(pool, [member.job for member in members], FIRST_GENERATION)
         return int(self._shards.cut_short(shard, self._clock.now()))
+
+
+def _ended(what: str, shards: int) -> str:
+    return f"{what}, {counted(shards, 'shard is stopped', 'shards are stopped')}"
 
 
 def _waits(entry: Entry) -> bool:

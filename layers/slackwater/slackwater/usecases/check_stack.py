@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 
 from slackwater.model.errors import SlackwaterError
 from slackwater.model.job import Route
+from slackwater.model.words import counted
 from slackwater.policy.profile_check import Offer
 from slackwater.policy.quota_names import Quota, batch_quotas, calling_quotas
 
@@ -229,7 +230,7 @@ class CheckStack:
             how = "deploys the template again, and looks for a boundary or an organization's policy that denies it"
             return Finding("permissions", function, State.FAILED, f"denied: {some}", DEPLOYER, how)
         asked = sum(len(right.actions) for right in rights)
-        return Finding("permissions", function, State.OK, f"{asked} rights, by its role's policies")
+        return Finding("permissions", function, State.OK, f"{counted(asked, 'right')}, by its role's policies")
 
     # ------------------------------------------------------------------ batch regions
 

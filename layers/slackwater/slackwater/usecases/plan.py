@@ -15,6 +15,7 @@ from slackwater.model.job import Lane, Route
 from slackwater.model.money import usd_float
 from slackwater.model.native import INVOKE_MODEL
 from slackwater.model.profile import Profile, Profiles
+from slackwater.model.words import counted
 from slackwater.policy.capability import Capability
 from slackwater.policy.choose import Decision, Drain, JobLoad, Ways, choose
 from slackwater.policy.classes import JobClass, Load
@@ -478,9 +479,9 @@ def _items(
 def _warnings(classes: Sequence[_Class]) -> list[str]:
     found = []
     for entry in classes:
-        who = f"{entry.total.jobs} jobs of profile {entry.jobs.key.profile}"
+        who = f"{counted(entry.total.jobs, 'job')} of profile {entry.jobs.key.profile}"
         if entry.decision.lane is None:
-            found.append(f"{who} are refused: {entry.decision.reasons[0]}")
+            found.append(f"{who} refused: {entry.decision.reasons[0]}")
         elif entry.decision.cost_pico is None:
             found.append(f"{who}: the price of {entry.decision.lane} is unknown")
         if entry.decision.warning:

@@ -21,6 +21,7 @@ from slackwater.model.lines import MAX_LINE_BYTES, TooLong
 from slackwater.model.native import NativeBody, Request, plain
 from slackwater.model.native import plain_outline as native_outline
 from slackwater.model.request import plain_outline
+from slackwater.model.words import counted
 from slackwater.policy.blocks import Cutter
 from slackwater.policy.classes import Classes, Load
 from slackwater.policy.durations import CALLABLE_BY_ALL, length_traits
@@ -152,8 +153,8 @@ class Surveyor:
         if not self._other_models:
             return ()
         return (
-            f"the model named in {self._other_models:,} lines (first in line {self._first_other_model}) is no profile "
-            f"of this stack: the profile `{self._options.profile}` decided instead",
+            f"the model named in {counted(self._other_models, 'line')} (first in line {self._first_other_model}) is no "
+            f"profile of this stack: the profile `{self._options.profile}` decided instead",
         )
 
     def _release(self) -> None:
