@@ -106,6 +106,13 @@ def after_answer(state: RouteState, now_s: float, started_s: float) -> RouteStat
     return RouteState(ramp_from_s=now_s)
 
 
+def after_nothing(state: RouteState, prober: str, started_s: float) -> RouteState:
+    """After a call of `prober` whose end says nothing of the route (a malformed job, a lost reply, a prompt that breaks
+    the model): if it was the probe, its lease is given back, so that another call asks at once."""
+    was_probe = state.strikes and state.prober == prober and started_s > state.rested_at_s
+    return replace(state, prober="", probe_until_s=0.0) if was_probe else state
+
+
 def rest_after(fault: str, strikes: int, rng: Random) -> float:
     """Seconds that a route rests after `fault` (a Fault's value), the route having rested `strikes` times since its
     last answer.

@@ -50,6 +50,10 @@ class RouteHealth:
         else:
             needed = health.faults_before_rest(fault)
             if needed is None:
+                state = _state(self._item(name))
+                after = health.after_nothing(state, self._owner, started_s)
+                if after != state:
+                    self._keep(name, after)
                 return
             self._in_a_row[name] = self._in_a_row.get(name, 0) + 1
             state = _state(self._item(name))
