@@ -152,7 +152,14 @@ def invoke(cloud: Cloud, built: Built, sam: Path, function: str, event: Any, *, 
             *("--parameter-overrides", f"Architecture={built.architecture}", f"Runtime={built.runtime}"),
             *(["--skip-pull-image"] if local_image else []),
         ]
-        done = subprocess.run(  # noqa: S603  (arguments are ours)
+        done = _run(arguments, live=live)
+    log = done.stderr or ""
+    return Answer(_answer(done.stdout, log), log)
+
+
+def _run(arguments: list[str], *, live: bool) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(  # noqa: S603  (arguments are ours)
             arguments,
             stdout=subprocess.PIPE,
             stderr=None if live else subprocess.PIPE,
@@ -161,8 +168,10 @@ def invoke(cloud: Cloud, built: Built, sam: Path, function: str, event: Any, *, 
             timeout=_TIMEOUT_S,
             check=False,
         )
-    log = done.stderr or ""
-    return Answer(_answer(done.stdout, log), log)
+    except FileNotFoundError:
+        raise CloudError(f"there is no sam at {arguments[0]}: `make build` installs it") from None
+    except subprocess.TimeoutExpired:
+        raise CloudError(f"the container gave no answer within {_TIMEOUT_S:.0f} s") from None
 
 
 def _answer(out: str, log: str) -> Any:

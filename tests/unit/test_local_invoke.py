@@ -12,6 +12,8 @@ from local import docker, invoke
 from local.errors import CloudError
 from local.package import load_template
 from local.processes import REPOSITORY
+from slackwater_cli import embedded
+from slackwater_cli.main import run
 
 
 def cloud(**changes):
@@ -156,3 +158,32 @@ def test_a_name_is_resolved_where_the_container_is_and_an_address_is_left_alone(
 def test_the_image_is_the_one_sam_looks_for():
     assert docker.lambda_image("python3.13", "arm64") == "public.ecr.aws/lambda/python:3.13-arm64"
     assert invoke.Built(Path("b"), "python3.12", "x86_64").image == "public.ecr.aws/lambda/python:3.12-x86_64"
+
+
+# ------------------------------------------------------------------ the command
+
+
+def complaint(capsys, *arguments: str) -> str:
+    """What `slackwater local invoke` says when it cannot."""
+    with pytest.raises(SystemExit) as ended:
+        run(
+            ["local", "invoke", *arguments, "--event", str(REPOSITORY / "events" / "route.sqs.one_job.json"), "--check"]
+        )
+    assert ended.value.code != 0
+    return capsys.readouterr().err
+
+
+def test_without_docker_or_without_a_cloud_the_command_says_what_to_do(engine, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SLACKWATER_LOCAL_DIR", str(tmp_path / "none"))
+    engine({}, status=1)
+    assert "no daemon): install and start Docker" in complaint(capsys, "RouteFunction")
+    engine({"version": "29"})
+    assert "`slackwater local up --docker`" in complaint(capsys, "RouteFunction")
+
+
+def test_a_cloud_out_of_reach_and_an_unknown_function_are_named(engine, monkeypatch, capsys):
+    engine({"version": "29"})
+    monkeypatch.setattr(embedded, "running", lambda: cloud(container_host=None))
+    assert "`slackwater local down`, then `slackwater local up --docker`" in complaint(capsys, "RouteFunction")
+    monkeypatch.setattr(embedded, "running", cloud)
+    assert "no function RoutFunction; it has RouteFunction" in complaint(capsys, "RoutFunction")
