@@ -22,7 +22,9 @@ class Messages(BatchProcessor):
 
     def failure_handler(self, record: Any, exception: Any) -> Any:
         kind, value, trace = exception
-        wrong = {"field": value.pointer, "remedy": value.message} if isinstance(value, StrangeMessage) else {}
+        wrong: dict[str, Any] = (
+            {"field": value.pointer, "remedy": value.message} if isinstance(value, StrangeMessage) else {}
+        )
         self._logger.error(
             "message goes back to the queue",
             message_id=record.message_id,
