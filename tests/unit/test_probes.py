@@ -4,6 +4,7 @@ from random import Random
 
 import pytest
 
+from slackwater.adapters.ledger.health import RouteHealth
 from slackwater.policy.classify import Fault
 from slackwater.policy.health import (
     Closed,
@@ -15,6 +16,7 @@ from slackwater.policy.health import (
     gate,
     probing,
 )
+from tests.unit.rig import StillClock
 
 SILENT = [fault for fault in Fault if faults_before_rest(fault) is None]
 
@@ -44,3 +46,18 @@ def test_calls_that_were_not_the_probe_leave_its_lease_alone(prober, started_s):
 
 def test_an_open_route_is_left_as_it_is():
     assert after_nothing(RouteState(), "a", 5.0) == RouteState()
+
+
+def test_the_fleet_asks_again_at_once_after_a_probe_that_said_nothing(table):
+    clock = StillClock()
+    ours, theirs = (RouteHealth(table, clock, Random(seed), owner=name) for seed, name in ((1, "a"), (2, "b")))
+    ours.report("r", Fault.QUOTA_DAILY, clock.now())
+    clock.advance(3600)
+    assert ours.gate("r") is None  # the one probe
+    clock.advance(5)
+    assert theirs.gate("r") is not None
+    ours.report("r", Fault.JOB, clock.now())
+    clock.advance(5)
+    assert theirs.gate("r") is None
+    theirs.report("r", None, clock.now())
+    assert table.get(("ROUTE#r", "HEALTH"))["strikes"] == 0
