@@ -475,3 +475,20 @@ def test_jobs_of_runs_under_other_profiles_gather_in_other_pools(world, clock):
 
 def _dies(*args, **kwargs):
     raise Killed
+
+
+def long_request(text="hello"):
+    return {"messages": [{"role": "user", "content": [{"text": text}]}], "inferenceConfig": {"maxTokens": 64_000}}
+
+
+def test_an_answer_that_could_outlast_a_call_waits_for_batch_where_there_is_time(world, clock):
+    outcome = world.work(patient(clock, "one", request=long_request()))
+    assert outcome.counts["pooled"] == 1 and world.model.calls == []
+
+
+@pytest.mark.parametrize("more", [{"deadline": "10m"}, {"lane": "on_demand", "deadline": "2d"}])
+def test_an_answer_that_could_outlast_a_call_fails_with_the_reason_where_batch_cannot_take_it(world, clock, more):
+    world.work(first(clock, "one", request=long_request(), **more), first(clock, "two"))
+    rows = {row["id"]: row for row in world.rows()}
+    assert rows["one"]["error"]["code"] == "no_lane" and "outlast a call" in rows["one"]["error"]["message"]
+    assert rows["two"]["status"] == "succeeded" and len(world.model.calls) == 1
