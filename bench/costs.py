@@ -222,7 +222,9 @@ class Counting:
         return took[ticks // 2], spread
 
 
-def ways(driver: Driver, jobs: int) -> dict[str, Callable[[], str]]:
+def ways(driver: Driver, jobs: int, *, prefix: str = "") -> dict[str, Callable[[], str]]:
+    """`prefix` keeps the names of several turns in one cloud apart."""
+
     def lines(name: str) -> list[dict[str, Any]]:
         return [converse(f"{name} {n}", id=f"{name}-{n}") for n in range(jobs)]
 
@@ -244,9 +246,9 @@ def ways(driver: Driver, jobs: int) -> dict[str, Callable[[], str]]:
         return run.run_id
 
     return {
-        "file, on demand": lambda: file("called", lane="on_demand", deadline="48h"),
-        "file, batch": lambda: file("patient", lane="batch", deadline="48h"),
-        "queue, on demand": lambda: queue("asked"),
+        "file, on demand": lambda: file(f"{prefix}called", lane="on_demand", deadline="48h"),
+        "file, batch": lambda: file(f"{prefix}patient", lane="batch", deadline="48h"),
+        "queue, on demand": lambda: queue(f"{prefix}asked"),
     }
 
 

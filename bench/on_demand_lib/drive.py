@@ -1,6 +1,6 @@
 """One contender, one scenario, one process: jobs arrive when they arrive, and each ends with an outcome.
 
-    python -m on_demand_lib.drive < {"contender": …, "endpoint": …, "scenario": …}      one JSON line on stdout
+    python -m bench.on_demand_lib.drive < {"contender": …, "endpoint": …, "scenario": …}      one JSON line on stdout
 
 Runs in the contender's own environment: standard library only, and what the contender's module imports.
 """
@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, runtime_checkable
 
-from on_demand_lib.world import Offer, Scenario
+from bench.on_demand_lib.world import Offer, Scenario
 
 MAX_THREADS: Final = 600
 WARM_JOB: Final = 1_000_000  # numbers of the jobs before the start, which are not counted
@@ -44,7 +44,7 @@ class Outcomes:
 class Blocking(Protocol):
     """A contender that blocks its caller: each job gets a thread."""
 
-    def call(self, job: int, text: str, max_tokens: int) -> None: ...
+    def call(self, text: str, max_tokens: int) -> None: ...
 
 
 @runtime_checkable
@@ -52,7 +52,7 @@ class Async(Protocol):
     """A contender on an event loop."""
 
     async def opened(self) -> None: ...
-    async def acall(self, job: int, text: str, max_tokens: int) -> None: ...
+    async def acall(self, text: str, max_tokens: int) -> None: ...
 
 
 @runtime_checkable
@@ -60,10 +60,6 @@ class Driven(Protocol):
     """A contender that takes jobs as its product does: from a queue, in batches."""
 
     def drive(self, scenario: Scenario, offers: Sequence[Offer], outcomes: Outcomes) -> None: ...
-
-
-def _name(exc: BaseException) -> str:
-    return f"{type(exc).__name__}"
 
 
 def _control(endpoint: str, path: str) -> None:
@@ -76,34 +72,20 @@ def _control(endpoint: str, path: str) -> None:
 def _blocking(fleet: Sequence[Blocking], scenario: Scenario, start: Callable[[], Outcomes]) -> Outcomes:
     world = scenario.world
 
-    def one(job: int, at_s: float, outcomes: Outcomes | None) -> None:
+    def one(job: int, at_s: float, outcomes: Outcomes) -> None:
         error = None
         try:
-            fleet[job % len(fleet)].call(job, world.text(job), world.max_tokens)
+            fleet[job % len(fleet)].call(world.text(job), world.max_tokens)
         except Exception as exc:  # noqa: BLE001 - a peer may raise what it likes; its class is the outcome
-            error = _name(exc)
-        if outcomes:
-            outcomes.end(job, at_s, error)
+            error = type(exc).__name__
+        outcomes.end(job, at_s, error)
 
-    threads = scenario.closed or min(MAX_THREADS, len(scenario.offers))
-    pool = ThreadPoolExecutor(threads)
     for warm in _warm(len(fleet)):
-        one(warm, 0, None)
+        one(warm, 0, Outcomes())
+    pool = ThreadPoolExecutor(scenario.closed or min(MAX_THREADS, len(scenario.offers)))
     outcomes = start()
     if scenario.closed:
-        left = iter(scenario.offers)
-        lock = threading.Lock()
-
-        def caller() -> None:
-            while True:
-                with lock:
-                    offer = next(left, None)
-                if offer is None:
-                    return
-                one(offer.job, outcomes.now_s(), outcomes)
-
-        for future in [pool.submit(caller) for _ in range(scenario.closed)]:
-            future.result()
+        _callers(pool, scenario.closed, scenario.offers, lambda job: one(job, outcomes.now_s(), outcomes))
         return outcomes
     for offer in scenario.offers:
         time.sleep(max(0.0, offer.at_s - outcomes.now_s()))
@@ -113,25 +95,40 @@ def _blocking(fleet: Sequence[Blocking], scenario: Scenario, start: Callable[[],
     return outcomes
 
 
+def _callers(pool: ThreadPoolExecutor, number: int, offers: Sequence[Offer], one: Callable[[int], None]) -> None:
+    """So many callers, each with its next job as soon as its last one has ended."""
+    left, lock = iter(offers), threading.Lock()
+
+    def caller() -> None:
+        while True:
+            with lock:
+                offer = next(left, None)
+            if offer is None:
+                return
+            one(offer.job)
+
+    for future in [pool.submit(caller) for _ in range(number)]:
+        future.result()
+
+
 # ---------------------------------------------------------------------- event loop
 
 
 async def _async(fleet: Sequence[Async], scenario: Scenario, start: Callable[[], Outcomes]) -> Outcomes:
     world = scenario.world
 
-    async def one(job: int, at_s: float, outcomes: Outcomes | None) -> None:
+    async def one(job: int, at_s: float, outcomes: Outcomes) -> None:
         error = None
         try:
-            await fleet[job % len(fleet)].acall(job, world.text(job), world.max_tokens)
+            await fleet[job % len(fleet)].acall(world.text(job), world.max_tokens)
         except Exception as exc:  # noqa: BLE001 - as above
-            error = _name(exc)
-        if outcomes:
-            outcomes.end(job, at_s, error)
+            error = type(exc).__name__
+        outcomes.end(job, at_s, error)
 
     for member in fleet:
         await member.opened()
     for warm in _warm(len(fleet)):
-        await one(warm, 0, None)
+        await one(warm, 0, Outcomes())
     outcomes = start()
     if scenario.closed:
         left: Iterator[Offer] = iter(scenario.offers)
@@ -161,7 +158,7 @@ def _warm(fleet: int) -> range:
 def run(contender: str, endpoint: str, scenario: Scenario) -> dict[str, Any]:
     """Outcomes, CPU seconds and peak memory of `module:name[:option]`."""
     module, name, *options = contender.split(":")
-    make = getattr(importlib.import_module(f"on_demand_lib.{module}"), name)
+    make = getattr(importlib.import_module(f"bench.on_demand_lib.{module}"), name)
     used: list[float] = []
 
     def start() -> Outcomes:
@@ -201,6 +198,7 @@ def main() -> None:
         "AWS_SECRET_ACCESS_KEY": "not-a-secret",
         "AWS_DEFAULT_REGION": "us-west-2",
         "AWS_EC2_METADATA_DISABLED": "true",
+        "RUST_LOG": "off",  # TensorZero's lines cost it time
     }
     found = run(given["contender"], given["endpoint"], Scenario.from_json(json.dumps(given["scenario"])))
     out.write(json.dumps(found) + "\n")

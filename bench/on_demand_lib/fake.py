@@ -1,6 +1,6 @@
-"""A neutral fake Bedrock: Converse in every region on one port, with quotas, latency and outages. Standard library only.
+"""A neutral fake Bedrock: Converse in every region on one port, with quotas, latency and outages.
 
-    python -m on_demand_lib.fake            # prints its port
+    python -m bench.on_demand_lib.fake            # prints its port; standard library only
 
 Written from AWS's documentation (the Converse and quota pages), with no knowledge of any contender. The region is that
 of the SigV4 credential scope. Control, for the bench alone:
@@ -17,7 +17,7 @@ import sys
 import time
 from typing import Any, Final
 
-from on_demand_lib.world import Meter, World, tokens
+from bench.on_demand_lib.world import Meter, World, tokens
 
 _SCOPE: Final = re.compile(rb"Credential=[^/]+/\d+/([^/]+)/", re.IGNORECASE)
 _LENGTH: Final = re.compile(rb"content-length:\s*(\d+)", re.IGNORECASE)
@@ -108,7 +108,7 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self._transport = None
 
     def data_received(self, data: bytes) -> None:
@@ -171,9 +171,7 @@ class Connection(asyncio.Protocol):
 
 async def _serve() -> None:
     bedrock = Bedrock()
-    server = await asyncio.get_running_loop().create_server(
-        lambda: Connection(bedrock), "127.0.0.1", 0, backlog=4096
-    )
+    server = await asyncio.get_running_loop().create_server(lambda: Connection(bedrock), "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     # ends with the bench: its standard input closes
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from on_demand_lib.world import Region, World
+from bench.on_demand_lib.world import Region, World
 
 CALLERS: Final = 4
 CALLS: Final = 1500  # of each caller
@@ -18,7 +18,9 @@ REQUEST: Final = (
     b"POST /model/m/converse HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nAuthorization: AWS4-HMAC-SHA256 "
     b"Credential=AKIDEXAMPLE/20261125/r/bedrock/aws4_request, SignedHeaders=host, Signature=0\r\n\r\n%s"
 )
-BODY: Final = b'{"messages": [{"role": "user", "content": [{"text": "job 1 river"}]}], "inferenceConfig": {"maxTokens": 100}}'
+BODY: Final = (
+    b'{"messages": [{"role": "user", "content": [{"text": "job 1 river"}]}], "inferenceConfig": {"maxTokens": 100}}'
+)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from on_demand_lib.world import Meter, Offer, World
+from bench.on_demand_lib.world import Meter, Offer, World
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Our side: the product's engine, called as its functions call it. What finds no room goes back to a delay queue.
 
-The queue is a heap that behaves as SQS does: a message that is sent on comes back after whole seconds. Ledger and health
-are in memory, shared by all engines of the scenario, each of which stands for one container.
+The queue is a heap that behaves as SQS does: a message that is sent on comes back after whole seconds. Ledger and
+health are in memory, shared by all engines of the scenario, each of which stands for one container.
 """
 
 import heapq
@@ -11,15 +11,15 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 import boto3
 
-from on_demand_lib.drive import Outcomes
-from on_demand_lib.peers import MODEL
-from on_demand_lib.world import Offer, Region, Scenario
+from bench.on_demand_lib.drive import Outcomes
+from bench.on_demand_lib.peers import MODEL
+from bench.on_demand_lib.world import Offer, Region, Scenario
 from slackwater.adapters.bedrock_runtime import BedrockRuntime
 from slackwater.adapters.ledger.health import RouteHealth
 from slackwater.adapters.ledger.in_memory import QuotasInMemory
@@ -79,8 +79,11 @@ class MemoryTable:
     def get(self, key: Any) -> dict[str, Any] | None:
         return self._items.get(key)
 
-    def write(self, write: Write, returns: str = "NONE") -> dict[str, Any]:
-        """Raises ConditionFailed; a condition that is not known here is a mistake of the bench."""
+    def write(self, write: Write, returns: str = "") -> dict[str, Any]:
+        """The item as it is then. Raises ConditionFailed; a condition that is not known here is a mistake of the
+        bench.
+        """
+        assert returns in ("", "ALL_NEW")
         with self._lock:
             old = self._items.get(write.key, {})
             if write.condition is not None and not self._holds(write.condition, old, write.values):
@@ -167,29 +170,34 @@ class Bound:
 
     def work(self, jobs: Sequence[int]) -> list[Later]:
         fleet = self._fleet
-        unfinished = self._engine.run(
-            [fleet.call(job) for job in jobs], fleet.sink, stop_at_wall_s=time.time() + FAR_S
-        )
+        unfinished = self._engine.run([fleet.call(job) for job in jobs], fleet.sink, stop_at_wall_s=time.time() + FAR_S)
         now = fleet.clock.now()
         return [Later(u.call.job.line, (u.not_before - now).total_seconds()) for u in unfinished]
 
 
-@dataclass
 class Queue:
-    """Delayed jobs, first due first."""
+    """Delayed jobs, first due first; takers sleep until one is due."""
 
-    heap: list[tuple[float, int]] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self, outcomes: Outcomes) -> None:
+        self._outcomes = outcomes
+        self._heap: list[tuple[float, int]] = []
+        self._changed = threading.Condition()
 
     def put(self, due_s: float, job: int) -> None:
-        with self.lock:
-            heapq.heappush(self.heap, (due_s, job))
+        with self._changed:
+            heapq.heappush(self._heap, (due_s, job))
+            if self._heap[0][1] == job:
+                self._changed.notify()
 
-    def take(self, now_s: float, most: int) -> list[int]:
-        with self.lock:
+    def take(self, most: int) -> list[int]:
+        """What is due, at most so many; none if nothing was within half a second."""
+        with self._changed:
+            due_in_s = self._heap[0][0] - self._outcomes.now_s() if self._heap else 0.5
+            if due_in_s > 0:
+                self._changed.wait(min(0.5, due_in_s))
             taken = []
-            while self.heap and len(taken) < most and self.heap[0][0] <= now_s:
-                taken.append(heapq.heappop(self.heap)[1])
+            while self._heap and len(taken) < most and self._heap[0][0] <= self._outcomes.now_s():
+                taken.append(heapq.heappop(self._heap)[1])
             return taken
 
 
@@ -244,7 +252,7 @@ class Fleet:
         if scenario.closed:
             self._containers[0].work([offer.job for offer in offers])
             return
-        queue = Queue()
+        queue = Queue(outcomes)
         for offer in offers:
             queue.put(offer.at_s, offer.job)
         threads = [
@@ -258,11 +266,8 @@ class Fleet:
 
     def _container(self, one: Container, queue: Queue, jobs: int, outcomes: Outcomes) -> None:
         while len(outcomes.rows) < jobs:
-            taken = queue.take(outcomes.now_s(), BATCH)
-            if not taken:
-                time.sleep(0.005)
-                continue
-            for later in one.work(taken):
+            taken = queue.take(BATCH)
+            for later in one.work(taken) if taken else ():
                 delay_s = max(1, self.clock.queue_delay_s(later.delay_s))  # SQS knows whole seconds
                 queue.put(outcomes.now_s() + delay_s, later.job)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from on_demand_lib.world import Region, Scenario
+from bench.on_demand_lib.world import Region, Scenario
 
 MODEL: Final = "global.anthropic.claude-haiku-4-5-20251001-v1:0"
 RETRIES: Final = 10
@@ -33,7 +33,7 @@ class Boto3:
         self._weights = [region.weight for region in regions.values()]
         self._dice = Random(number)
 
-    def call(self, job: int, text: str, max_tokens: int) -> None:
+    def call(self, text: str, max_tokens: int) -> None:
         [client] = self._dice.choices(self._clients, self._weights)
         client.converse(
             modelId=MODEL,
@@ -83,10 +83,8 @@ class LiteLLM:
     async def opened(self) -> None:
         """Nothing to open."""
 
-    async def acall(self, job: int, text: str, max_tokens: int) -> None:
-        await self._router.acompletion(
-            model="m", messages=[{"role": "user", "content": text}], max_tokens=max_tokens
-        )
+    async def acall(self, text: str, max_tokens: int) -> None:
+        await self._router.acompletion(model="m", messages=[{"role": "user", "content": text}], max_tokens=max_tokens)
 
 
 def litellm(endpoint: str, scenario: Scenario, strategy: str) -> list[LiteLLM]:
@@ -107,8 +105,8 @@ class TensorZero:
                 f"[models.from-{name}]",
                 f"routing = {order}",
                 *(
-                    f"[models.from-{name}.providers.{to}]\ntype = 'aws_bedrock'\nmodel_id = '{MODEL}'\nregion = '{to}'\n"
-                    f"endpoint_url = '{endpoint}'"
+                    f"[models.from-{name}.providers.{to}]\ntype = 'aws_bedrock'\nmodel_id = '{MODEL}'\n"
+                    f"region = '{to}'\nendpoint_url = '{endpoint}'"
                     for to in order
                 ),
                 f"[functions.ask.variants.{name}]\ntype = 'chat_completion'\nmodel = 'from-{name}'",
@@ -127,10 +125,9 @@ class TensorZero:
         self._gateway = await building
         Path(self._path).unlink()
 
-    async def acall(self, job: int, text: str, max_tokens: int) -> None:
-        await self._gateway.inference(
-            function_name="ask", input={"messages": [{"role": "user", "content": text}]}
-        )
+    async def acall(self, text: str, _max_tokens: int) -> None:
+        """`max_tokens` stands in the variant."""
+        await self._gateway.inference(function_name="ask", input={"messages": [{"role": "user", "content": text}]})
 
 
 def tensorzero(endpoint: str, scenario: Scenario) -> list[TensorZero]:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from on_demand_lib.world import Offer, Region, Scenario, World, steady
+from bench.on_demand_lib.world import Offer, Region, Scenario, World, steady
 
 REGIONS: Final = ("us-west-2", "us-east-1", "us-east-2")
 WEIGHTS: Final = (5, 3, 2)
@@ -10,9 +10,17 @@ FIRST_PROBLEM_S: Final = 2.0
 MINUTE_S: Final = 60.0
 
 
-def _world(seed: int, *, burst_s: float = MINUTE_S, weighted: bool = False, down: dict[str, tuple[float, float]] | None = None,
-           requests_per_s: float | None = None, tokens_per_s: float | None = None, latency_s: float = 0.3,
-           **more: object) -> World:  # fmt: skip
+def _world(
+    seed: int,
+    *,
+    burst_s: float = MINUTE_S,
+    weighted: bool = False,
+    down: dict[str, tuple[float, float]] | None = None,
+    requests_per_s: float | None = None,
+    tokens_per_s: float | None = None,
+    latency_s: float = 0.3,
+    **more: object,
+) -> World:
     regions = {
         name: Region(
             requests_per_s=requests_per_s,
@@ -41,16 +49,16 @@ def scenarios(*, seed: int, quick: bool) -> list[Scenario]:
     fuller = _world(seed, requests_per_s=1)
     brim = _world(seed, requests_per_s=6, burst_s=1.0)
     by_tokens = _world(
-        seed, tokens_per_s=1200, latency_s=0.5, burn_down=5, words=100, max_tokens=1000,
+        seed, tokens_per_s=600, latency_s=0.5, burn_down=5, words=100, max_tokens=1000,
         output_tokens=(50, 150), output_tokens_per_s=100,
     )  # fmt: skip
     outage = (FIRST_PROBLEM_S, FIRST_PROBLEM_S + 3)
     all_out = _world(seed, requests_per_s=15, burst_s=1.0, down=dict.fromkeys(REGIONS, outage))
-    calls_1, calls_16 = (60, 320) if quick else (300, 1600)
+    calls_1, calls_16 = (60, 320) if quick else (120, 640)
     long_s, tokens_s, herd_s, fleet_s = 20 * share, 10 * share, 10.0, 10 * share
     in_20_s = 3 * (60 + 20)
     return [
-        Scenario("overhead-1", free, _many(calls_1), 0, 120, closed=1, about="one call at a time, no latency, no quota"),
+        Scenario("overhead-1", free, _many(calls_1), 0, 120, closed=1, about="one at a time, no latency, no quota"),
         Scenario("overhead-16", free, _many(calls_16), 0, 120, closed=16, about="16 at once, no latency, no quota"),
         Scenario("weights", weighted, steady(25, 8), 0, 40, shares=True, about="200 jobs over 5 : 3 : 2, room for all"),
         Scenario(
@@ -67,15 +75,15 @@ def scenarios(*, seed: int, quick: bool) -> list[Scenario]:
         ),
         Scenario(
             "short bucket", brim, steady(36, long_s), long_s, long_s * 2 + 35,
-            about=f"{36 * long_s:.0f} jobs in {long_s:g} s at 3 × 6 requests a second: twice; the bucket holds one second, which is not told",
+            about=f"{36 * long_s:.0f} jobs in {long_s:g} s at 3 × 6 requests a second: twice; buckets of a second, not told",
         ),
         Scenario(
             "unknown quota", brim, steady(36, long_s), long_s, long_s * 2 + 35, told=False,
             about="the same, and nobody is told any quota",
         ),
         Scenario(
-            "token quota", by_tokens, steady(40, tokens_s), tokens_s, tokens_s + 60,
-            about=f"{40 * tokens_s:.0f} jobs that reserve 1,000 tokens and use 100, output × 5, at 3 × 72,000 tokens a minute",
+            "token quota", by_tokens, steady(40, tokens_s), tokens_s, tokens_s + 110,
+            about=f"{40 * tokens_s:.0f} jobs, max_tokens 1,000, used 100 × 5, at 3 × 36,000 tokens a minute",
         ),
         Scenario(
             "herd", all_out, steady(30, herd_s), herd_s, 60,
@@ -83,7 +91,7 @@ def scenarios(*, seed: int, quick: bool) -> list[Scenario]:
         ),
         Scenario(
             "20 containers", brim, steady(27, fleet_s), fleet_s, fleet_s * 1.5 + 35, containers=20,
-            about=f"{27 * fleet_s:.0f} jobs at 1.5 times the quota by 20 instances that share it; the bucket holds one second",
+            about=f"{27 * fleet_s:.0f} jobs at 1.5 times the quota by 20 instances; buckets of a second",
         ),
     ]  # fmt: skip
 

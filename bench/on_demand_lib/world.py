@@ -1,4 +1,4 @@
-"""A scenario's world, as plain numbers: jobs, answer lengths, latencies, quotas. The fake and the oracle share this page.
+"""A scenario's world in plain numbers: jobs, answers, latencies, quotas. The fake and the oracle share this page.
 
 Written from AWS's documentation of quotas and token burn-down (docs.aws.amazon.com/bedrock, quotas-token-burndown):
 `input + max_tokens` are reserved at the start of a call; at its end `input + output × burn-down` stay charged.
@@ -67,7 +67,20 @@ class World:
         return cls(**{**document, "regions": regions, "output_tokens": tuple(document["output_tokens"])})
 
 
-WORDS = ("river", "harbour", "tide", "anchor", "lantern", "keel", "current", "mooring", "pilot", "estuary", "fog", "bell")
+WORDS = (
+    "river",
+    "harbour",
+    "tide",
+    "anchor",
+    "lantern",
+    "keel",
+    "current",
+    "mooring",
+    "pilot",
+    "estuary",
+    "fog",
+    "bell",
+)
 
 
 def tokens(text: str) -> int:
@@ -93,8 +106,8 @@ class Scenario:
     """What is offered to every contender alike.
 
     `window_s` is the time in which admitted calls are compared with the oracle's; `stop_s` is when waiting ends and
-    what has no answer counts as lost. `told` is whether contenders are told the quotas. `closed` calls are made one after another
-    by so many callers, without arrival times.
+    what has no answer counts as lost. `told` is whether contenders are told the quotas. With `closed` so many callers
+    make their calls one after another, without arrival times.
     """
 
     name: str
