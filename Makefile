@@ -6,11 +6,13 @@ PYTHON =
 VENV = .venv
 TOOLS = .venv-tools
 AUDIT = .venv-audit
+PEERS = bench/.venv-peers
 ARCH = arm64
 RUNTIME = python3.13
 BUILD = .aws-sam/build
 BUILD_PYTHON = $(TOOLS)/bin/python
 FOR_HOST = 0
+BENCH_ARGS =
 PYTEST_ARGS = --numprocesses 2 --dist loadfile
 RATE = 20
 F = RouteFunction
@@ -51,7 +53,13 @@ audit: $(AUDIT)/.setup ## checkov over both templates; what is skipped has its r
 	$(AUDIT)/bin/checkov --config-file .checkov.yaml
 
 costs: setup-test ## docs/costs.md: what the stack costs, by counted requests and list prices
-	$(VENV)/bin/python bench/costs.py --write docs/costs.md
+	$(VENV)/bin/python -m bench.costs --write docs/costs.md
+
+bench-on-demand: setup-test $(PEERS)/.setup ## the engine beside LiteLLM, boto3 and TensorZero, against a neutral fake (three quarters of an hour)
+	$(VENV)/bin/python -m bench.on_demand --peers $(PEERS)/bin/python $(BENCH_ARGS)
+
+bench-infrastructure: setup-test ## what the infrastructure costs for 1,000 calls, as a part of the model's price
+	$(VENV)/bin/python -m bench.infrastructure
 
 build: $(TOOLS)/.setup ## what goes to AWS, in .aws-sam/build (ARCH=arm64 or x86_64)
 	ARCH=$(ARCH) RUNTIME=$(RUNTIME) FOR_HOST=$(FOR_HOST) PYTHON="$$PWD/$(BUILD_PYTHON)" $(OFFLINE) $(SAM) build --template template.yaml \
@@ -76,7 +84,7 @@ invoke: setup $(TOOLS)/.setup ## one function in AWS's own image, by Docker (F=R
 	@$(VENV)/bin/slackwater local invoke $(F) --event $(E) --build .aws-sam/invoke/build --runtime $(RUNTIME) --sam $(SAM)
 
 clean: ## everything that can be made again, the environments included
-	rm -rf $(VENV) $(TOOLS) $(AUDIT) .aws-sam .local .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache slackwater.egg-info slackwater-demo
+	rm -rf $(VENV) $(TOOLS) $(AUDIT) $(PEERS) .aws-sam .local .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache slackwater.egg-info slackwater-demo
 	find . -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.setup: pyproject.toml
@@ -91,8 +99,12 @@ $(TOOLS)/.setup: tools/requirements.txt
 	@$(ENVIRONMENT) $(TOOLS) --requirement tools/requirements.txt
 	@touch $@
 
+$(PEERS)/.setup: bench/on_demand_lib/peers.txt
+	@$(ENVIRONMENT) $(PEERS) --requirement bench/on_demand_lib/peers.txt
+	@touch $@
+
 $(AUDIT)/.setup: tools/audit-requirements.txt
 	@$(ENVIRONMENT) $(AUDIT) --requirement tools/audit-requirements.txt
 	@touch $@
 
-.PHONY: help setup setup-test demo test test-iam test-e2e lint audit costs build build-local deploy-local invoke clean
+.PHONY: bench-infrastructure bench-on-demand help setup setup-test demo test test-iam test-e2e lint audit costs build build-local deploy-local invoke clean

@@ -1,6 +1,6 @@
 """What the stack costs: idle, from the template; per job, from requests counted in the embedded cloud. At list prices.
 
-    .venv/bin/python bench/costs.py [--jobs 1000] [--latency-s 2] [--write docs/costs.md] [--json FILE]
+    .venv/bin/python -m bench.costs [--jobs 1000] [--latency-s 2] [--write docs/costs.md] [--json FILE]
 
 The embedded cloud is started with IAM enforced, because each decision of IAM's is one request of a function's, with its
 action. Three ways are run one after another with the same number of jobs: a file called on demand, a file by batch, and

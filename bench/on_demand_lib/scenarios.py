@@ -75,7 +75,7 @@ def scenarios(*, seed: int, quick: bool) -> list[Scenario]:
         ),
         Scenario(
             "short bucket", brim, steady(36, long_s), long_s, long_s * 2 + 35,
-            about=f"{36 * long_s:.0f} jobs in {long_s:g} s at 3 × 6 requests a second: twice; buckets of a second, not told",
+            about=f"{36 * long_s:.0f} jobs in {long_s:g} s at 3 × 6 a second: twice; buckets of a second, not told",
         ),
         Scenario(
             "unknown quota", brim, steady(36, long_s), long_s, long_s * 2 + 35, told=False,
