@@ -56,7 +56,7 @@ def test_a_native_body_is_called_from_the_queue_and_its_answer_is_the_models_own
     assert good["response"]["content"] == [{"type": "text", "text": "echo: natively"}]
     assert (good["request_type"], good["usage"]["output_tokens"]) == ("invoke_model", 4)
     assert good["cost_usd"] > 0
-    assert (bad["error"]["code"], bad["error"]["pointer"]) == ("refused", "/request/anthropic_version")
+    assert (bad["error"]["code"], bad["error"]["pointer"]) == ("refused", "/request/max_gen_len")
     assert paid(driver, [claude("natively")]) == [1]
 
 
@@ -85,7 +85,7 @@ def test_bedrock_records_of_both_types_go_by_batch_each_in_shards_of_its_own(dri
     assert output[0]["modelOutput"]["content"] == [{"type": "text", "text": "echo: native number 0"}]
     assert output[1]["modelOutput"]["output"]["message"]["content"] == [{"text": "echo: converse number 0"}]
     assert output[240]["error"]["errorCode"] == 400
-    assert "/modelInput/anthropic_version" in output[240]["error"]["errorMessage"]
+    assert "/modelInput/max_gen_len" in output[240]["error"]["errorMessage"]
     assert set(paid(driver, [line["modelInput"] for line in lines[:240]])) == {1}
 
 
@@ -149,3 +149,21 @@ def test_a_batch_job_of_native_records_that_leaves_rows_out_is_finished_on_deman
     assert run.receipt["succeeded"] == 100
     assert {row["request_type"] for row in run.rows} == {"invoke_model"}
     assert max(paid(driver, [line["modelInput"] for line in lines])) <= 1 + run.receipt["repeats"]
+
+
+NATIVE = {
+    "us.anthropic.claude-haiku-4-5-20251001-v1:0": claude("hello"),
+    "us.amazon.nova-micro-v1:0": {"messages": [{"role": "user", "content": [{"text": "hello"}]}]},
+    "us.meta.llama3-1-8b-instruct-v1:0": {"prompt": "hello", "max_gen_len": 9},
+    "openai.gpt-oss-20b-1:0": chat("hello"),
+}
+
+
+@pytest.mark.parametrize("model", NATIVE)
+def test_the_emulator_counts_tokens_in_headers_for_every_family(driver: Driver, model: str):
+    runtime = driver.cloud.client("bedrock-runtime")
+    reply = runtime.invoke_model(modelId=model, body=json.dumps(NATIVE[model]))
+    headers = reply["ResponseMetadata"]["HTTPHeaders"]
+    assert "echo: hello" in reply["body"].read().decode()
+    assert headers["x-amzn-bedrock-input-token-count"] == "2"
+    assert headers["x-amzn-bedrock-output-token-count"] == "3"
