@@ -50,7 +50,7 @@ def check(
     - `slackwater check --profile default --json | jq '.findings[] | select(.state == "failed")'`
     """
     from slackwater.adapters.account import AwsAccount  # noqa: PLC0415  (boto3 takes a third of a second)
-    from slackwater.usecases.check_stack import CheckStack, State, summary  # noqa: PLC0415
+    from slackwater.usecases.check_stack import CheckStack, State, next_steps, summary  # noqa: PLC0415
     from slackwater_cli.connection import connect  # noqa: PLC0415
 
     screen = Screen(json)
@@ -62,6 +62,9 @@ def check(
     wrong = [finding for finding in findings if finding.state is State.FAILED]
     for finding in wrong:
         screen.show(Text(f"{finding.who} {finding.how}"))
+    later = list(next_steps(checked))
+    for step in later:
+        screen.note(f"next: {step}")
     counts = summary(findings)
     screen.note(
         f"{', '.join(sorted(checked.offers))}: " + ", ".join(f"{number} {state}" for state, number in counts.items())
@@ -71,6 +74,7 @@ def check(
     screen.document({
         "v": 1, "ok": not wrong, "stack": connection.stack, "region": connection.region,
         "profiles": sorted(checked.offers), "counts": counts, "findings": [finding.as_json() for finding in findings],
+        "next": later,
     })  # fmt: skip
     raise typer.Exit(BROKEN if wrong else 0)
 

@@ -19,6 +19,7 @@ from slackwater.usecases.check_stack import (
     StackInfo,
     State,
     needed,
+    next_steps,
     summary,
 )
 from tests.unit.rig import HAIKU
@@ -202,6 +203,18 @@ def test_a_satellite_of_another_name_is_unknown_since_its_bucket_is_there():
     found = findings(Fine(stack=lambda region, name: None))
     assert one(found, "satellite").state is State.UNKNOWN
     assert one(found, "batch bucket", "us-west-2").state is State.OK
+
+
+def test_a_region_that_a_profile_would_use_for_batch_is_named_until_it_has_a_satellite():
+    def only(**parameters):
+        return checked(StackInfo(HOME.arn, HOME.name, HOME.status, {**HOME.parameters, **parameters}, HOME.outputs))
+
+    (step,) = next_steps(only(SatelliteRegions=""))
+    assert step.startswith("profile default runs batch jobs in us-east-1; for us-west-2 too, deploy satellite.yaml")
+    assert list(next_steps(only(SatelliteRegions="us-west-2"))) == []
+    assert list(next_steps(only(BatchEnabled="false"))) == []
+    (many,) = next_steps(checked(HOME, "open-eu"))
+    assert "runs batch jobs in no region yet; for " in many
 
 
 def test_without_the_batch_lane_nothing_of_it_is_asked():

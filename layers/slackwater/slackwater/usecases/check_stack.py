@@ -382,6 +382,22 @@ def _unknown(what: str, subject: str, right: str, exc: CannotAsk) -> Finding:
     return Finding(what, subject, State.UNKNOWN, f"could not be asked ({exc}); it takes {right}")
 
 
+def next_steps(checked: Checked) -> Iterator[str]:
+    """What is not wrong and could be done next: regions in which a profile would run batch jobs, and no satellite."""
+    if not checked.batch_regions:
+        return
+    for name, offer in sorted(checked.offers.items()):
+        wanted = list(dict.fromkeys(route.region for route in offer.batch))
+        missing = [region for region in wanted if region not in checked.batch_regions]
+        if missing:
+            there = ", ".join(region for region in wanted if region in checked.batch_regions) or "no region yet"
+            more = f" (and {len(missing) - 3} more)" if len(missing) > 3 else ""
+            yield (
+                f"profile {name} runs batch jobs in {there}; for {', '.join(missing[:3])}{more} too, deploy "
+                "satellite.yaml there and name the region in SatelliteRegions (docs/deploy.md)"
+            )
+
+
 def summary(findings: Iterable[Finding]) -> dict[str, Any]:
     """Counts by state."""
     counts = {state.value: 0 for state in State}
