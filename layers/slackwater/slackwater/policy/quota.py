@@ -5,7 +5,7 @@ Rule (https://docs.aws.amazon.com/bedrock/latest/userguide/quotas-token-burndown
 refills a quota is not published: it is taken for a bucket that holds a minute and refills evenly.
 
 A meter is a generic cell rate: one time value, the moment at which nothing would be in use any more. Where no limit is
-told, the rate is searched for (each second e times the last one's, from a few calls) until a throttle, and measured
+told, the rate is searched for (faster and faster, from a few calls a second on) until a throttle, and measured
 from then on: between two throttles the bucket went from empty to empty, so what was taken in between is what flowed in.
 After a throttle the rate dips below the measure and comes back to it along a cubic, slowest where the limit is
 believed to be: few calls are refused, and little room is left unused.
@@ -18,8 +18,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 MINUTE_S: Final = 60.0
-SEARCH_FROM: Final = 8.0
+SEARCH_FROM: Final = 10.0
 """Requests a second with which the search for an unknown limit begins."""
+SEARCH_GROWTH: Final = 2.5
+"""Times what was taken in the last second."""
 SEARCH_BURST_S: Final = 0.3
 LEARNED_BURST_S: Final = 1.25
 LONGEST_BURST_S: Final = 30.0
@@ -64,7 +66,7 @@ class Meter:
         if self.learned_per_s is None:
             if self.told_per_s is not None:
                 return self.told_per_s
-            return None if unmetered else max(SEARCH_FROM, 2 * self._recent(now_s))
+            return None if unmetered else max(SEARCH_FROM, SEARCH_GROWTH * self._recent(now_s))
         learned = self._learned(now_s)
         return learned if self.told_per_s is None else min(learned, self.told_per_s)
 

@@ -31,7 +31,7 @@ MAX_OPEN: Final = 64  # started and not yet stored: what one killed worker can m
 FLUSH_ROWS: Final = 64
 FLUSH_S: Final = 5.0
 FLUSH_PICO: Final = 10**10  # 0.01 USD of unwritten answers
-LOOK_AHEAD: Final = 256  # waiting calls that are asked for one that may start
+LOOK_AHEAD: Final = 64  # waiting calls that are asked for one that may start
 IDLE_S: Final = 0.5
 IDLE_TOTAL_S: Final = 2.0
 """Real seconds that a worker with nothing in flight waits for room, at once and in all: about what sending the work
@@ -127,7 +127,8 @@ class Engine:
     def _admit(self, progress: _Progress, sink: Sink, threads: ThreadPoolExecutor, stop_at_wall_s: float) -> None:
         """Starts calls in groups, so that what is in flight is recorded by one write for several calls."""
         free = min(self._concurrency - progress.in_flight, progress.room)
-        if progress.in_flight and free < min(self._concurrency // 4, len(progress.waiting)):
+        if progress.in_flight and free < self._least_group(progress):
+            progress.room_at = None  # an answer must come first
             return
         if progress.room_at is not None and self._clock.now() < progress.room_at:
             if not progress.in_flight:
@@ -144,6 +145,9 @@ class Engine:
                 self._start(progress, tries, ticket, threads)
         elif not progress.in_flight and progress.waiting and progress.room > 0:
             self._idle_or_hand_back(progress)
+
+    def _least_group(self, progress: _Progress) -> int:
+        return min(self._concurrency // 4, len(progress.waiting))
 
     def _choose(
         self, progress: _Progress, free: int, stop_at_wall_s: float
@@ -165,7 +169,7 @@ class Engine:
             else:
                 tries.room_at = entered
                 back.append(tries)
-        if back and not group:
+        if back and len(group) < free:
             progress.room_at = min(tries.room_at or self._clock.now() for tries in back)
         return group, back
 
@@ -305,7 +309,7 @@ class Engine:
         if not progress.unwritten or progress.oldest_wall_s is None:
             return
         full = len(progress.unwritten) >= FLUSH_ROWS or progress.unwritten_pico >= FLUSH_PICO
-        blocked = progress.waiting and progress.room <= 0
+        blocked = progress.waiting and progress.room < max(1, self._least_group(progress))
         if full or blocked or self._clock.wall_s() >= progress.oldest_wall_s + FLUSH_S:
             self._flush(progress, sink)
 
