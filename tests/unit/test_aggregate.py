@@ -164,3 +164,28 @@ def test_the_earliest_success_of_a_line_wins_in_any_order_of_parts(found, rng):
         if times:
             assert winner.value["finished_at"] == min(times)
         assert (winner.value["status"] == "succeeded") == bool(times)
+
+
+def test_bedrock_lines_echo_the_request_of_their_own_line_over_blocks_and_refusals(bucket, clock):
+    survey(bucket, ("00000", 2, 1), ("00001", 1, 1), dialect="bedrock")
+    for block, lines in (("00000", (1, 3)), ("00001", (5,))):
+        rows = [{"line": n, "id": f"id-{n}", "request": {"n": n}} for n in lines]
+        bucket.put(names.input_key("r1", block), b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    put_part(bucket, "00000", "pack-a", [success(1), failure(3)])
+    put_part(bucket, "00000", "refused", [refusal(2)])
+    put_part(bucket, "00001", "pack-b", [success(5)])
+    put_part(bucket, "00001", "refused", [refusal(4)])
+    aggregate(bucket, clock, Ledger({"result_dialect": "input"}))
+    found = bucket.rows("v1/runs/r1/results.bedrock.jsonl")
+    assert [line["recordId"] for line in found] == ["id-1", "line-2", "id-3", "line-4", "id-5"]
+    assert [line["modelInput"] for line in found] == [{"n": 1}, None, {"n": 3}, None, {"n": 5}]
+    assert ["modelOutput" in line for line in found] == [True, False, False, False, True]
+    assert [line["error"]["errorCode"] for line in found if "error" in line] == [400, 408, 400]
+
+
+@pytest.mark.parametrize("meta", [{"result_dialect": "slackwater"}, {"result_dialect": "input"}, {}])
+def test_our_own_dialect_is_the_results_file_itself(bucket, clock, meta):
+    survey(bucket, ("00000", 1, 0), dialect="slackwater")
+    put_part(bucket, "00000", "pack-a", [success(1)])
+    aggregate(bucket, clock, Ledger(meta))
+    assert not [key for key in bucket.objects if "results." in key and not key.endswith("/results.jsonl")]
