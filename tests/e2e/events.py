@@ -109,6 +109,7 @@ _CHECKS: Mapping[str, tuple[Check, tuple[str, ...]]] = {
     "plan.workflow.run": (_UNKNOWN, ()),
     "route.sqs.close_run": (_DONE, ("batch done",)),
     "route.sqs.envelope": (_DONE, ("batch done",)),
+    "route.sqs.native_job": (_DONE, ("batch done",)),
     "route.sqs.one_good_one_malformed": (goes_back(2), ("not_a_json_object",)),
     "route.sqs.one_job": (_DONE, ("batch done",)),
     "route.sqs.one_refused": (_DONE, ('"refused":1',)),
