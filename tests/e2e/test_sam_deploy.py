@@ -184,3 +184,12 @@ def test_the_template_that_was_deployed_holds_nothing_of_the_embedded_cloud(depl
         variables = function["Environment"]["Variables"]
         assert variables["SLACKWATER_CLOCK_RATE"] == "1"
         assert [name for name in variables if name.startswith("AWS_")] == []
+
+
+def test_the_embedded_cloud_knows_the_stack_that_came_into_it(deployed: Deployed):
+    status = json.loads(slackwater(deployed.folder, "local", "status", "--json").stdout)
+    assert status["outputs"]["BucketName"].startswith("slackwater-")
+    assert exported(deployed.folder)["SLACKWATER_BUCKET"] == status["outputs"]["BucketName"]
+    again = slackwater(deployed.folder, "local", "up", "--json")
+    assert json.loads(again.stdout)["error"]["code"] == "already_running"
+    assert "started with --empty" in again.stderr
