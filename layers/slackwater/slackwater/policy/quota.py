@@ -35,6 +35,7 @@ BUSY: Final = 0.6
 CYCLE_CALLS: Final = 150
 """Calls between two probes of a learned limit: each may cost one refusal."""
 _OVER: Final = 0.05
+_GROWTH: Final = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +144,14 @@ class Meter:
         return self.recent * math.exp(-max(0.0, now_s - self.recent_at_s) / RECENT_S)
 
     def _learned(self, now_s: float) -> float:
-        """Until there is a measure: growth as in the search up to what was refused, then slowly. With one: from
+        """Until there is a measure: fast growth up to what was refused, then slow growth. With one: from
         `1 - dip` of it along a cubic, slowest at `hold_s`, where the limit is believed to be."""
         per_s = self.learned_per_s or 0.0
         elapsed_s = max(0.0, now_s - self.throttled_at_s)
         if self.ceiling_per_s is not None:
-            fast_s = math.log(max(1.0, self.ceiling_per_s / per_s))
+            fast_s = math.log(max(1.0, self.ceiling_per_s / per_s)) / _GROWTH
             slow_s = min(max(0.0, elapsed_s - fast_s), 100.0)
-            return per_s * math.exp(min(elapsed_s, fast_s)) * math.exp(0.1 * slow_s)
+            return per_s * math.exp(_GROWTH * min(elapsed_s, fast_s)) * math.exp(_GROWTH / 10 * slow_s)
         x = min((elapsed_s - self.hold_s) / self.hold_s, 10.0)
         return per_s * (1 + (self.dip if x < 0 else _OVER) * x**3)
 
