@@ -19,6 +19,7 @@ from slackwater.model.dialects import (
     openai_output,
     recognise,
 )
+from slackwater.model.dialects.answers import translated
 from slackwater.model.errors import BadInput
 from slackwater.model.native import ANTHROPIC_VERSION, INVOKE_MODEL, NativeBody, RequestType
 from slackwater.model.request import check_slowly
@@ -339,7 +340,7 @@ class Blocks:
         self.refused += [orjson.loads(row) for row in rows.splitlines()]
 
 
-def surveyed(lines: list[Any], model: str, **options: Any) -> tuple[Any, Blocks]:
+def surveyed(lines: list[Any], model: str, bounds: Any = None, **options: Any) -> tuple[Any, Blocks]:
     sink, data = Blocks(), b"\n".join(orjson.dumps(each) for each in lines)
     done = survey(
         [data],
@@ -348,6 +349,7 @@ def surveyed(lines: list[Any], model: str, **options: Any) -> tuple[Any, Blocks]
         options=FileOptions("default", NOW, **options),
         profiles={"default": 100},
         models={"default": model},
+        bounds=bounds,
         size_bytes=len(data),
         now=NOW,
     )
@@ -385,6 +387,27 @@ def test_lines_alike_are_read_as_each_by_itself(kind: str, model: str, monkeypat
         assert ours.total.input_tokens == pytest.approx(theirs.total.input_tokens, rel=0.1)  # rounded once, or by line
     fits = model == CLAUDE or kind in ("anthropic", "anthropic blocks")
     assert fast.accepted == (39 if fits and kind != "bedrock" else 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "pointer"),
+    [
+        ("anthropic", "/params/max_tokens"),
+        ("bedrock native", "/modelInput/max_tokens"),
+        ("slackwater", "/request/max_tokens"),
+    ],
+)
+def test_a_profiles_bound_is_named_where_the_line_sets_its_limit(kind: str, pointer: str) -> None:
+    def refuse(_: int | None) -> None:
+        raise BadInput("too many")
+
+    _, sink = surveyed([kinds(0)[kind]], CLAUDE, {"default": refuse})
+    assert [row["error"]["pointer"] for row in sink.refused] == [pointer]
+
+
+def test_metadata_that_says_nothing_is_no_obstacle_and_else_refused_on_claude() -> None:
+    assert fitted("anthropic", line(metadata={"user_id": None})) == fitted("anthropic", line())
+    assert refusal("anthropic", line(metadata={"user_id": "u"})).pointer == "/params/metadata"
 
 
 def test_a_native_line_is_one_class_and_says_its_type() -> None:
@@ -490,6 +513,28 @@ def test_answers_of_other_families_become_messages_too(response: Any, text: str,
     message = anthropic_output.output_line(result(response, request_type=INVOKE_MODEL))["result"]["message"]
     assert (message["content"], message["stop_reason"]) == ([{"type": "text", "text": text}], stop)
     assert message["usage"]["output_tokens"] == 5
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["content", "choices", "message", "output", "type", "text", "tool_calls", "stop_reason"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.mark.promise(5)
+@given(st.dictionaries(st.sampled_from(["content", "choices", "output", "outputs", "generation", "usage"]), JSON))
+def test_an_answer_of_any_shape_has_a_line_in_every_dialect(response: dict[str, Any]) -> None:
+    row = result(response, request_type=INVOKE_MODEL)
+    for output in (anthropic_output, openai_output, converse_output):
+        assert "a" in translated(output.output_line, row).values()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import orjson
 from slackwater.model import input_row, names, result
 from slackwater.model.clock import Clock, iso
 from slackwater.model.dialects import anthropic_output, bedrock_output, converse_output, openai_output
+from slackwater.model.dialects.answers import translated
 from slackwater.model.errors import Missing
 from slackwater.model.job import Job
 from slackwater.model.receipt import Tally, receipt
@@ -155,8 +156,12 @@ class Aggregate:
 
         if dialect is None:
             return (line,)
-        translated, translate = file(f"results.{dialect}.jsonl"), self._translation(run_id, dialect)
-        return line, lambda row: translated.write(orjson.dumps(translate(row.value), option=orjson.OPT_APPEND_NEWLINE))
+        further, translate = file(f"results.{dialect}.jsonl"), self._translation(run_id, dialect)
+
+        def said(row: Row) -> None:
+            further.write(orjson.dumps(translated(translate, row.value), option=orjson.OPT_APPEND_NEWLINE))
+
+        return line, said
 
     def _translation(self, run_id: str, dialect: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
         if dialect != "bedrock":

@@ -4,7 +4,7 @@ Response bodies: https://docs.aws.amazon.com/bedrock/latest/userguide/model-para
 content and stop reason stays in `results.jsonl`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -18,6 +18,21 @@ _CHAT_STOPS: Final = {
     "tool_calls": "tool_use",
     "content_filter": "content_filtered",
 }
+
+
+UNTRANSLATABLE: Final = "untranslatable"
+
+Translate = Callable[[Mapping[str, Any]], dict[str, Any]]
+
+
+def translated(translate: Translate, result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result line in another dialect. An answer of a shape that nobody documented harms only its own line there."""
+    try:
+        return translate(result)
+    except (LookupError, TypeError, AttributeError, ValueError):
+        message = "the answer has a shape that this dialect cannot say: it is in results.jsonl"
+        error = {"code": UNTRANSLATABLE, "message": message, "line": result["line"], "pointer": None}
+        return translate({**result, "status": "failed", "response": None, "error": error})
 
 
 def converse_response(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,6 +76,8 @@ def read(found: dict[str, Any]) -> Row:
         fail("must be false: results are delivered whole", "/params/stream")
     if params.get("service_tier", "auto") not in ("auto", "standard_only"):
         fail("must be auto or standard_only: choose the lane instead", "/params/service_tier")
+    if params.get("metadata") in ({}, {"user_id": None}):
+        del params["metadata"]
     said = {name: value for name, value in params.items() if name not in _SETTLED}
     return Row(caller_id, NativeBody(said), PLAIN, (model, None, None, None), fit=_fit(said))
 

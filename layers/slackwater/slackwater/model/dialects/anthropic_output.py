@@ -20,6 +20,7 @@ _ERROR_TYPES: Final[Mapping[str, str]] = MappingProxyType(
         "id_conflict": "invalid_request_error",
         "lane_refused": "invalid_request_error",
         "no_lane": "invalid_request_error",
+        "too_long_for_a_call": "invalid_request_error",
         "ValidationException": "invalid_request_error",
         "batch_400": "invalid_request_error",
         "access_denied": "permission_error",
