@@ -13,7 +13,7 @@ import orjson
 from slackwater.model import input_row, names, result
 from slackwater.model.clock import Clock, iso
 from slackwater.model.dialects import anthropic_output, bedrock_output, converse_output, openai_output
-from slackwater.model.dialects.answers import translated
+from slackwater.model.dialects.answers import Translate, translated
 from slackwater.model.errors import Missing
 from slackwater.model.job import Job
 from slackwater.model.receipt import Tally, receipt
@@ -70,7 +70,7 @@ def final_rows(parts: Iterable[tuple[str, bytes]]) -> tuple[list[Row], int]:
     return [best[line] for line in sorted(best)], extras
 
 
-_TRANSLATIONS: Final[Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]] = MappingProxyType(
+_TRANSLATIONS: Final[Mapping[str, Translate]] = MappingProxyType(
     {
         "anthropic": anthropic_output.output_line,
         "converse": converse_output.output_line,
@@ -163,7 +163,7 @@ class Aggregate:
 
         return line, said
 
-    def _translation(self, run_id: str, dialect: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def _translation(self, run_id: str, dialect: str) -> Translate:
         if dialect != "bedrock":
             return _TRANSLATIONS[dialect]
         inputs = _Inputs(self._documents, run_id)
