@@ -54,7 +54,7 @@ def scenarios(*, seed: int, quick: bool) -> list[Scenario]:
     )  # fmt: skip
     outage = (FIRST_PROBLEM_S, FIRST_PROBLEM_S + 3)
     all_out = _world(seed, requests_per_s=15, burst_s=1.0, down=dict.fromkeys(REGIONS, outage))
-    calls_1, calls_16 = (60, 320) if quick else (120, 640)
+    calls_1, calls_16 = (60, 160) if quick else (120, 480)
     long_s, tokens_s, herd_s, fleet_s = 20 * share, 10 * share, 10.0, 10 * share
     in_20_s = 3 * (60 + 20)
     return [

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from slackwater.model import names, result
 from slackwater.model.job import Lane
+from slackwater.policy.infrastructure import Counts, estimate_pico
 from slackwater.usecases.aggregate import Aggregate, final_rows
 from tests.unit.rig import ROUTES, START, answer, job
 
@@ -69,7 +70,9 @@ def survey(bucket, *blocks, **more):
 
 
 def aggregate(bucket, clock, ledger=None):
-    return Aggregate(documents=bucket, runs=ledger or Ledger(), clock=clock, price_version="p")("r1")
+    return Aggregate(documents=bucket, runs=ledger or Ledger(), clock=clock, price_version="p", calls_in_flight=32)(
+        "r1"
+    )
 
 
 def test_rows_come_in_the_order_of_the_input_whatever_the_parts_hold(bucket, clock):
@@ -87,6 +90,18 @@ def test_rows_come_in_the_order_of_the_input_whatever_the_parts_hold(bucket, clo
     assert stored["cost_usd"] == 0.000005
     assert stored["lanes"]["batch"] == {"jobs": 1, "cost_usd": 0.000001}
     assert stored["saved_usd"] == 0.0000016
+
+
+def test_the_infrastructure_is_estimated_from_the_counts_and_apart_from_the_cost(bucket, clock):
+    survey(bucket, ("00000", 3, 0))
+    rows = [success(1), success(2), success(3, lane=Lane.BATCH) | {"latency_ms": None}]
+    put_part(bucket, "00000", "pack-p1", rows)
+    receipt = aggregate(bucket, clock)
+    counts = Counts(called=2, called_ms=6, batched=1, queued=0, calls_in_flight=32)
+    stored = orjson.loads(bucket.get("v1/runs/r1/receipt.json"))
+    assert stored["infrastructure_usd"] == pytest.approx(estimate_pico(counts) / 10**12)
+    assert stored["cost_usd"] == 0.000006
+    assert receipt["run_id"] == "r1"
 
 
 @pytest.mark.promise(1)

@@ -88,7 +88,7 @@ class Packs(World):
         )  # fmt: skip
         use_case = Dispatch(
             packs=self.runs, parts=Parts(self.bucket), documents=self.bucket, engine=engine, calls_of=_calls,
-            queue=self.queue, settle=self.settle, clock=self.clock,
+            queue=self.queue, settle=self.settle, clock=self.clock, rng=random.Random(1),
         )  # fmt: skip
         stop = self.clock.wall_s() + 800
         return use_case(MESSAGE, owner="a", stop_at_wall_s=stop, alive=lambda renew: nullcontext())
@@ -315,7 +315,7 @@ def test_the_receipt_the_state_and_the_event_say_cancelled(runs, bucket, clock):
     runs.open("r1", {"kind": "file", "deadline_at": "2026-12-01T00:00:00.000Z"}, next_check_at=clock.now())
     runs.cancel("r1")
     bucket.put_json("v1/runs/r1/survey.json", {"blocks": []})
-    receipt = Aggregate(documents=bucket, runs=runs, clock=clock, price_version="p")("r1")
+    receipt = Aggregate(documents=bucket, runs=runs, clock=clock, price_version="p", calls_in_flight=32)("r1")
     assert receipt["status"] == "cancelled"
     told = []
     events = type("Events", (), {"announce": lambda self, kind, detail: told.append((kind, detail["run_id"]))})()

@@ -8,4 +8,10 @@ from slackwater.usecases.aggregate import Aggregate
 
 def build(settings: Settings) -> Aggregate:
     kit = Kit(settings)
-    return Aggregate(documents=kit.store, runs=kit.runs, clock=kit.clock, price_version=load_price_book().version)
+    return Aggregate(
+        documents=kit.store,
+        runs=kit.runs,
+        clock=kit.clock,
+        price_version=load_price_book().version,
+        calls_in_flight=settings.concurrency,
+    )

@@ -40,6 +40,7 @@ class Tally:
     saved_pico: int = 0
     unknown_price_jobs: int = 0
     unknown_usage_jobs: int = 0
+    called_ms: int = 0  # what on-demand and flex calls took, summed
     lanes: dict[str, Share] = field(default_factory=lambda: {lane.value: Share() for lane in Lane})
     regions: dict[str, Share] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
@@ -67,6 +68,8 @@ class Tally:
             self.failed += 1
         if row["lane"] is not None:
             self._share(self.lanes, row["lane"], cost)
+            if row["lane"] != Lane.BATCH:
+                self.called_ms += row["latency_ms"] or 0
         if row["region"] is not None:
             self._share(self.regions, row["region"], cost)
 
@@ -106,13 +109,17 @@ def receipt(
     reason: str | None,
     repeats: int,
     price_version: str,
+    infrastructure_pico: int,
     warnings: list[str],
     started_at: str,
     finished_at: str,
     deadline: str | None,
     **more: Any,
 ) -> dict[str, Any]:
-    """The document of `receipt.json` (format version 1); `more` joins it: profile, source, dialect."""
+    """The document of `receipt.json` (format version 1); `more` joins it: profile, source, dialect.
+
+    `infrastructure_pico` is an estimate, and no part of `cost_usd` (policy.infrastructure).
+    """
     known = tally.succeeded - tally.unknown_price_jobs
     return {
         "v": VERSION,
@@ -131,6 +138,7 @@ def receipt(
         "cost_usd": tally.known(tally.cost_pico, known),
         "list_usd": tally.known(tally.list_pico, tally.list_known),
         "saved_usd": tally.known(tally.saved_pico, min(known, tally.list_known)),
+        "infrastructure_usd": _number(infrastructure_pico),
         "repeats": repeats,
         "unknown_price_jobs": tally.unknown_price_jobs,
         "unknown_usage_jobs": tally.unknown_usage_jobs,

@@ -15,10 +15,11 @@ from slackwater.model.clock import Clock, iso
 from slackwater.model.dialects import anthropic_output, bedrock_output, converse_output, openai_output
 from slackwater.model.dialects.answers import Translate, translated
 from slackwater.model.errors import Missing
-from slackwater.model.job import Job
+from slackwater.model.job import Job, Lane
 from slackwater.model.receipt import Tally, receipt
 from slackwater.model.run import RunKind, is_cancelled
 from slackwater.model.words import counted
+from slackwater.policy.infrastructure import Counts, estimate_pico
 from slackwater.usecases.ports import ByteSink, Documents
 
 AHEAD: Final = 4  # blocks that are fetched while one is written
@@ -112,11 +113,15 @@ class _Inputs:
 class Aggregate:
     """Reads block after block at flat memory; writes by streaming multipart uploads."""
 
-    def __init__(self, *, documents: Documents, runs: RunsPort, clock: Clock, price_version: str) -> None:
+    def __init__(
+        self, *, documents: Documents, runs: RunsPort, clock: Clock, price_version: str, calls_in_flight: int
+    ) -> None:
+        """`calls_in_flight`: of one worker, which share the time that it waits."""
         self._documents = documents
         self._runs = runs
         self._clock = clock
         self._price_version = price_version
+        self._calls_in_flight = calls_in_flight
 
     def __call__(self, run_id: str) -> dict[str, Any]:
         """Writes `results.jsonl errors.jsonl receipt.json` (and the result dialect's file); gives the receipt."""
@@ -252,6 +257,7 @@ class Aggregate:
             reason=reason,
             repeats=meta["repeats"],
             price_version=self._price_version,
+            infrastructure_pico=self._infrastructure_pico(meta, tally),
             warnings=list(dict.fromkeys(warnings)),
             started_at=meta["started_at"],
             finished_at=iso(self._clock.now()),
@@ -263,6 +269,17 @@ class Aggregate:
         )
         self._documents.put_json(names.run_key(run_id, "receipt.json"), document)
         return document
+
+    def _infrastructure_pico(self, meta: Mapping[str, Any], tally: Tally) -> int:
+        jobs = {Lane(name): share.jobs for name, share in tally.lanes.items()}
+        counts = Counts(
+            called=jobs[Lane.ON_DEMAND] + jobs[Lane.FLEX],
+            called_ms=tally.called_ms,
+            batched=jobs[Lane.BATCH],
+            queued=tally.lines if meta["kind"] == RunKind.QUEUE else 0,
+            calls_in_flight=self._calls_in_flight,
+        )
+        return estimate_pico(counts)
 
     def _plan_warnings(self, run_id: str, meta: Mapping[str, Any]) -> Sequence[str]:
         if meta["kind"] == RunKind.QUEUE:
