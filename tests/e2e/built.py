@@ -31,7 +31,7 @@ def make(*arguments: str, **more: str) -> str:
         fcntl.flock(handle, fcntl.LOCK_EX)
         done = subprocess.run(
             ["make", *arguments], cwd=REPOSITORY, env=shell_environment(**more), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=400, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900, check=False,
         )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:]
     return done.stdout

@@ -49,7 +49,7 @@ class Deployed:
         """The command in that shell, which knows no folder of an embedded cloud."""
         done = subprocess.run(
             [*COMMAND, *arguments], cwd=self.folder, env=shell_environment(**self.shell, TMPDIR=str(self.folder)),
-            capture_output=True, text=True, timeout=200, check=False,
+            capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
