@@ -2,6 +2,9 @@
 
 import random
 from contextlib import nullcontext
+from dataclasses import replace
+from datetime import timedelta
+from types import SimpleNamespace
 
 import orjson
 import pytest
@@ -12,7 +15,7 @@ from slackwater.model.job import Job, Lane
 from slackwater.model.run import PackMessage, Unit
 from slackwater.policy.prices import load_price_book
 from slackwater.usecases.dispatch import Dispatch
-from slackwater.usecases.engine import Call, Engine
+from slackwater.usecases.engine import Call, Engine, Unfinished
 from slackwater.usecases.parts import Parts
 from slackwater.usecases.settle import Settle
 from tests.unit.rig import ROUTES, START, Doors, Executions, Model, Outbox, Rested, answer, fails
@@ -30,7 +33,7 @@ class World:
         self.runs, self.bucket, self.clock = runs, bucket, clock
         self.model, self.queue, self.workflow = Model(), Outbox(), Executions()
         self.settle = Settle(runs=runs, packs=self.queue, workflow=self.workflow)
-        rows = [{"line": n, "id": f"id-{n}", "request": _request(f"q{n}")} for n in range(1, JOBS + 1)]
+        rows = _rows(JOBS)
         bucket.put(names.input_key("r1", "00000"), b"\n".join(map(orjson.dumps, rows)))
         runs.open("r1", {"kind": "file"}, next_check_at=clock.now())
         unit = Unit("p1", "pack", "00000", "on_demand", bits.pack(range(JOBS)), first_line=1, jobs=JOBS)
@@ -54,6 +57,7 @@ class World:
             queue=self.queue,
             settle=self.settle,
             clock=self.clock,
+            rng=random.Random(1),
         )
         return use_case(
             message, owner=owner, stop_at_wall_s=self.clock.wall_s() + 800, alive=lambda renew: nullcontext()
@@ -70,6 +74,10 @@ def world(runs, bucket, clock):
 
 def _request(text):
     return {"messages": [{"role": "user", "content": [{"text": text}]}], "inferenceConfig": {"maxTokens": 50}}
+
+
+def _rows(count):
+    return [{"line": n, "id": f"id-{n}", "request": _request(f"q{n}")} for n in range(1, count + 1)]
 
 
 def _calls(run_id, lane, rows, block):
@@ -138,6 +146,27 @@ def test_a_pack_that_finds_everything_full_goes_back_a_hundred_times_and_is_answ
     assert world.runs.get("r1")["repeats"] == 0
     with pytest.raises(Lost):
         world.dispatch(owner="late", message=MESSAGE)  # an early message that comes again is void
+
+
+@pytest.mark.promise(4)
+def test_a_pack_comes_back_when_a_useful_part_of_it_may_start_in_its_runs_group_and_not_past_its_deadline(world):
+    later = [Unfinished(c, c.job.deadline - timedelta(days=1)) for c in _calls("r1", "on_demand", _rows(99), "00000")]
+
+    def sent_back(unfinished):
+        engine = SimpleNamespace(run=lambda calls, sink, stop_at_wall_s: unfinished)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tests.unit.test_dispatch.Engine", lambda **_: engine)
+            world.dispatch(message=PackMessage("r1", "p1", "00000", len(world.queue.sent)))
+        return world.queue.sent[-1]
+
+    now = world.clock.now()
+    soon = [Unfinished(u.call, now + timedelta(seconds=20 + n)) for n, u in enumerate(later)]
+    sent = sent_back([*soon[:30], *later[30:]])
+    assert (sent.group, len(later)) == ("r1", 99)
+    assert 44 <= sent.delay_s <= 44 * 1.5  # the 25th of 99, not the first
+    assert sent_back([soon[0], *later[1:]]).delay_s == 900
+    due = replace(soon[0].call.job, deadline=now + timedelta(seconds=7))
+    assert sent_back([Unfinished(replace(soon[0].call, job=due), due.deadline), *later[1:]]).delay_s == 7
 
 
 @pytest.mark.promise(4)

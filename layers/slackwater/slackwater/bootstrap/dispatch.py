@@ -33,5 +33,6 @@ def build(settings: Settings) -> Dispatching:
         queue=queue,
         settle=kit.settle,
         clock=kit.clock,
+        rng=kit.rng,
     )
     return Dispatching(dispatch, queue, kit.clock, kit.throttles)

@@ -1,8 +1,8 @@
 """A pack on the on-demand lane: claimed, called, stored, and what nobody could take sent back."""
 
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, Final, Protocol
 
 import orjson
@@ -11,6 +11,7 @@ from slackwater.model import bits, names
 from slackwater.model.clock import Clock
 from slackwater.model.job import Job
 from slackwater.model.run import PackMessage
+from slackwater.policy import send_back
 from slackwater.usecases.engine import Call, Engine, Unfinished
 from slackwater.usecases.parts import Parts
 from slackwater.usecases.ports import Documents, Outgoing, Sender
@@ -61,6 +62,7 @@ class Dispatch:
         queue: Sender,
         settle: Settle,
         clock: Clock,
+        rng: random.Random,
     ) -> None:
         self._packs = packs
         self._parts = parts
@@ -70,6 +72,7 @@ class Dispatch:
         self._queue = queue
         self._settle = settle
         self._clock = clock
+        self._rng = rng
 
     def __call__(
         self,
@@ -115,9 +118,10 @@ class Dispatch:
 
     def _hand_back(self, message: PackMessage, owner: str, sink: "_PackSink", unfinished: Sequence[Unfinished]) -> None:
         """Send, then mark: killed in between, the older message finds its hop still good and the newer one waits."""
-        again = min(u.not_before for u in unfinished)
+        ready_at = send_back.useful_from([u.not_before for u in unfinished])
+        deadline = min(u.call.job.deadline for u in unfinished)
         onward = PackMessage(message.run_id, message.pack_id, message.block, message.hop + 1)
-        delay_s = max(1.0, _seconds(again, self._clock.now()))
+        delay_s = send_back.delay_s(self._clock.now(), ready_at, deadline, self._rng.random())
         self._queue.send([Outgoing(onward.body(), delay_s=delay_s, group=message.run_id)])
         self._packs.hand_back(
             message.run_id,
@@ -177,7 +181,3 @@ class _PackSink:
 
     def _position(self, job: Job) -> int:
         return job.line - self._first
-
-
-def _seconds(moment: datetime, now: datetime) -> float:
-    return (moment - now).total_seconds()

@@ -11,11 +11,10 @@ import orjson
 from slackwater.model.claim import Entry
 from slackwater.model.clock import Clock, iso
 from slackwater.model.job import Lane
+from slackwater.policy import send_back
 from slackwater.usecases.ports import Documents, Outgoing, Sender
 
 MAX_ENVELOPE_BYTES: Final = 1_000_000  # below SQS's 1 MiB
-SHORTEST_S: Final = 1.0
-JITTER: Final = 0.2  # of the wait is spread, so that what waits for one route does not come back as one
 
 
 class Ledger(Protocol):
@@ -80,13 +79,9 @@ class Onward:
         return Outgoing(envelope, delay_s=self._delay_s(parcel), group=entry.run_id)
 
     def _delay_s(self, parcel: Parcel) -> float:
-        """Until room is expected, somewhat spread, never past the deadline."""
         if parcel.not_before is None:
             return 0.0
-        now = self._clock.now()
-        wait_s = max(SHORTEST_S, (parcel.not_before - now).total_seconds())
-        wait_s *= 1 + self._rng.uniform(0, JITTER)
-        return max(0.0, min(wait_s, (parcel.entry.deadline - now).total_seconds()))
+        return send_back.delay_s(self._clock.now(), parcel.not_before, parcel.entry.deadline, self._rng.random())
 
 
 def held_key(job: str) -> str:
