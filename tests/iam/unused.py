@@ -34,6 +34,18 @@ REASONS: Final = {
     },
 }
 
+# Used, and covered by another resource of the same statement too.
+REDUNDANT: Final = {
+    (role, sid, "foundation-model/*"): "AWS's page wants the ARN without a region named; `*` may be read to cover none"
+    for role, sid in (
+        ("RouteFunctionRole", "Models"),
+        ("DispatchFunctionRole", "Models"),
+        ("WorkFunctionRole", "BatchJobs"),
+        ("BatchRole", "Models"),
+        ("BatchRole in us-west-2", "#2"),
+    )
+}
+
 # Deployed under a condition only. What the walk switches on says so; the others cannot be proven where the walk runs.
 ON_THE_WALK: Final = "the walk names a further reply queue"
 NO_KEYS: Final = "the embedded AWS has no keys: nothing there asks for a use of one"
@@ -55,6 +67,11 @@ MANAGED: Final = {
 # Used by some walks and not by others: it depends on which worker is quicker. Allowed to be unused, not demanded.
 SOMETIMES: Final = {
     ("RouteFunctionRole", "Keys", "s3:ListBucket"): "parts are listed when a job comes again whose worker died",
+    (
+        "RouteFunctionRole",
+        "Profiles",
+        "s3:GetObjectVersion",
+    ): "a worker reads an open run's version only if it began after a newer one was applied",
     ("RouteFunctionRole", "Keys", "DataBucket"): "parts are listed when a job comes again whose worker died",
     (
         "RouteFunctionRole",

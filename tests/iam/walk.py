@@ -3,13 +3,13 @@
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from slackwater.model.names import PROFILES_KEY
 from slackwater.model.profile import shipped_profiles
 from tests.integration.driver import Driver, check, converse
 
 WITHIN_S = 300.0
+FURTHER_REPLIES = "arn:aws:sqs:us-east-1:000000000000:further-replies"
 
 
 def questions(name: str, count: int) -> list[dict]:
@@ -23,8 +23,8 @@ def jobs(run_id: str, count: int, **more: object) -> list[dict]:
     ]
 
 
-def close(run_id: str, expected: int) -> dict:
-    return {"v": 1, "close_run": run_id, "profile": "default", "expected": expected}
+def close(run_id: str, expected: int, profile: str = "default") -> dict:
+    return {"v": 1, "close_run": run_id, "profile": profile, "expected": expected}
 
 
 def walk(driver: Driver) -> None:
@@ -33,18 +33,21 @@ def walk(driver: Driver) -> None:
     check(
         driver.settled(driver.drop("first", questions("first", 3), lane="on_demand"), WITHIN_S), 3
     )  # workers are warm
+    driver.sqs.create_queue(QueueName=FURTHER_REPLIES.rpartition(":")[2])
+    cancelled = [called_off_file(driver), called_off_jobs(driver)]
     unlucky = stuck(driver)
     dead_letters(driver)
-    failed_workflow(driver)
     for wait in queues(driver):
         wait()
-    for wait in (*files(driver), unversioned(driver), throttled(driver), unlucky):
+    for wait in (*files(driver), unversioned(driver), throttled(driver), unlucky, *cancelled):
         wait()
 
 
 def own_profiles(driver: Driver) -> None:
-    """A document of our own, in a versioned bucket: runs pin its version."""
-    driver.s3.put_object(Bucket=driver.bucket, Key=PROFILES_KEY, Body=shipped_profiles())
+    """A document of our own, in a versioned bucket: runs pin its version. `twin` is `default` with pools of its own."""
+    document = json.loads(shipped_profiles())
+    document["profiles"]["twin"] = document["profiles"]["default"]
+    driver.s3.put_object(Bucket=driver.bucket, Key=PROFILES_KEY, Body=json.dumps(document).encode())
 
 
 def files(driver: Driver) -> list[Callable[[], None]]:
@@ -74,15 +77,32 @@ def unversioned(driver: Driver) -> Callable[[], None]:
 
 
 def queues(driver: Driver) -> list[Callable[[], None]]:
-    reply_to = driver.cloud.outputs["ReplyQueueArn"]
-    sent = {"asked": 12, "pooled": 150, "few": 7}
-    driver.send(*jobs("asked", 12, lane="on_demand", reply_to=reply_to), close("asked", 12))
-    driver.send(*jobs("pooled", 150, deadline="14h", reply_to=reply_to), close("pooled", 150))
-    driver.send(*jobs("few", 7, deadline="12h"), close("few", 7))
+    sent = {"asked": 9, "pooled": 150, "few": 7}
+    driver.send(*replied(driver, jobs("asked", 9, lane="on_demand")), close("asked", 9))
+    driver.send(*replied(driver, jobs("pooled", 150, deadline="20h")), close("pooled", 150))
+    driver.send(*jobs("few", 7, deadline="12h", profile="twin"), close("few", 7, "twin"))
     return [
-        *(lambda run=run, n=n: check(driver.settled(run, WITHIN_S), n) for run, n in sent.items()),
-        lambda: _replied(driver, 162),
+        *(lambda run=run, n=n: _answered(driver, run, n) for run, n in sent.items()),
+        lambda: _replied(driver, 80),
     ]
+
+
+def replied(driver: Driver, asked: list[dict]) -> list[dict]:
+    """Every other one is answered on the stack's reply queue, the others on the further one."""
+    queues_of = (driver.cloud.outputs["ReplyQueueArn"], FURTHER_REPLIES)
+    return [{**job, "reply_to": queues_of[number % 2]} for number, job in enumerate(asked)]
+
+
+def _answered(driver: Driver, name: str, count: int) -> None:
+    """All jobs of a name have succeeded, in however many generations: seconds are minutes here, and a run that waits
+    so long for its next message closes."""
+
+    def ended() -> bool:
+        runs = [item for item in driver.runs() if item["name"]["S"] == name]
+        assert not any(item["state"]["S"] == "failed" for item in runs)
+        return all(r["state"]["S"] == "settled" for r in runs) and sum(int(r["succeeded"]["N"]) for r in runs) == count
+
+    _until(ended, WITHIN_S)
 
 
 def _replied(driver: Driver, count: int) -> None:
@@ -98,10 +118,10 @@ def stuck(driver: Driver) -> Callable[[], None]:
         {"create": "AccessDeniedException", "times": 1},
         {"list_lag_s": 36_000, "times": 1},  # the tick must ask for it
     ]
-    names = [f"unlucky-{n}" for n in range(len(outcomes))]
+    names, before = [f"unlucky-{n}" for n in range(len(outcomes))], len(driver.control("jobs")["jobs"])
     with driver.emulator(batch={"outcomes": outcomes}):
         keys = [driver.drop(name, questions(name, 120), deadline="15h") for name in names]
-        _until(lambda: len(driver.control("jobs")["jobs"]) >= len(outcomes) - 1)  # all but the denied one
+        _until(lambda: len(driver.control("jobs")["jobs"]) >= before + len(outcomes) - 1)  # all but the denied one
 
     def ended() -> None:
         for key in keys:
@@ -113,23 +133,58 @@ def stuck(driver: Driver) -> Callable[[], None]:
 def throttled(driver: Driver) -> Callable[[], None]:
     """No room anywhere: packs and jobs go back to their queues, and come again."""
     with driver.emulator(faults={"*": {"*": {"errors": {"ThrottlingException": 1.0}}}}):
+        failed_workflow(driver)
         key = driver.drop("full", questions("full", 5), lane="on_demand", deadline="48h")
         driver.send(*jobs("waits", 5, lane="on_demand", deadline="48h"), close("waits", 5))
-        driver.run_of("waits")
-        run = driver.run_of(key)
+        _run_of(driver, "waits")
+        run = _run_of(driver, key)
         _until(lambda: any(int(item.get("hop", {"N": "0"})["N"]) > 0 for item in driver.describe(run)))
 
     def ended() -> None:
         check(driver.settled(key, WITHIN_S), 5)
-        check(driver.settled("waits", WITHIN_S), 5)
+        _answered(driver, "waits", 5)
 
     return ended
 
 
 def failed_workflow(driver: Driver) -> None:
-    """Step Functions says that an execution failed: the run ends, and its event is sent."""
-    sample = json.loads((Path(__file__).parents[2] / "events" / "work.sqs.workflow_failed.json").read_text())
-    driver.sqs.send_message(QueueUrl=url(driver, "WorkQueue"), MessageBody=sample["Records"][0]["body"])
+    """An execution fails: Step Functions says so, the rule sends that on, the run ends and its event is sent."""
+    run = _run_of(driver, driver.drop("aborted", questions("aborted", 3), lane="on_demand", deadline="48h"))
+    machine = driver.cloud.outputs["RunWorkflowArn"]
+    workflow = driver.cloud.client("stepfunctions")
+    workflow.stop_execution(executionArn=f"{machine.replace(':stateMachine:', ':execution:')}:{run}")
+    _until(lambda: _state(driver, run) == "failed")
+
+
+def called_off_file(driver: Driver) -> Callable[[], None]:
+    """A run is cancelled whose batch job waits to begin: the job is stopped."""
+    with driver.emulator(batch={"outcomes": [{"stuck": "Scheduled", "times": 1}]}):
+        run = _run_of(driver, driver.drop("called-off", questions("called-off", 120), deadline="24h"))
+        _until(lambda: len(driver.control("jobs")["jobs"]) == 1)
+    return _cancel(driver, run)
+
+
+def called_off_jobs(driver: Driver) -> Callable[[], None]:
+    """The same for queued jobs that wait in an open pool."""
+    driver.send(*jobs("called-off-jobs", 3, deadline="14h", profile="twin"))
+    run = _run_of(driver, "called-off-jobs")
+    _until(lambda: int(driver.meta(run)["accepted"]["N"]) > 0)
+    return _cancel(driver, run)
+
+
+def _cancel(driver: Driver, run: str) -> Callable[[], None]:
+    """What `slackwater cancel` sends; the worker then marks the run by itself."""
+    body = json.dumps({"v": 1, "do": "cancel_run", "run": run})
+    driver.sqs.send_message(QueueUrl=driver.cloud.outputs["WorkQueueUrl"], MessageBody=body)
+    return lambda: _until(lambda: _state(driver, run) == "cancelled", WITHIN_S)
+
+
+def _run_of(driver: Driver, name: str) -> str:
+    return driver.run_of(name, WITHIN_S)
+
+
+def _state(driver: Driver, run: str) -> str:
+    return str(driver.meta(run).get("state", {}).get("S"))
 
 
 def url(driver: Driver, logical_id: str) -> str:
@@ -156,7 +211,7 @@ def dead_letters(driver: Driver) -> None:
         driver.sqs.send_message(QueueUrl=driver.cloud.outputs[name], MessageBody=json.dumps(body))
 
 
-def _until(ask: Callable[[], bool], within_s: float = 120.0) -> None:
+def _until(ask: Callable[[], bool], within_s: float = WITHIN_S) -> None:
     end = time.monotonic() + within_s
     while not ask():
         assert time.monotonic() < end, "not in time"
