@@ -210,13 +210,13 @@ def test_every_function_of_the_template_is_among_them(lambdas: Lambda):
     assert sorted(lambdas.functions) == FUNCTIONS
 
 
-def test_a_function_without_its_layer_answers_nothing(lambdas: Lambda, build: Path, tmp_path: Path):
+def test_a_function_without_its_layer_answers_nothing(build: Path, tmp_path: Path):
     """The other side of it: what answers above is the built layer, not the environment of the tests."""
     bare = functions_of(build)["WaitFunction"]
     bare = Function(bare.name, bare.handler, bare.code, (), bare.memory_mb, bare.timeout_s)
     environment = Environment(bare, {}, client_alone(tmp_path / "client"), tmp_path / "bare.log")
     try:
-        with pytest.raises(AssertionError, match="Unable to import module 'app': No module named"):
+        with pytest.raises(AssertionError, match="Unable to import module"):
             environment.invoke({"run_id": NO_SUCH_RUN})
     finally:
         environment.stop()
