@@ -80,6 +80,29 @@ def test_the_calls_of_a_dead_route_are_shared_exactly_among_the_rest(numbers):
     assert diverted == {r.region: numbers[0] * r.weight for r in routes[1:]}
 
 
+def test_of_many_routes_each_comes_once_and_the_first_two_are_shared_exactly():
+    routes = routes_of([1 + n % 3 for n in range(15)])
+    period = sum(route.weight for route in routes)
+    rest = period - routes[0].weight
+    orders = [order(Mode.WEIGHTED, routes, i, price=same_price) for i in range(period * rest)]
+    assert all(len(set(tried)) == len(routes) for tried in orders)
+    assert Counter(tried[0].region for tried in orders) == {r.region: r.weight * rest for r in routes}
+    diverted = Counter(tried[1].region for tried in orders if tried[0] is routes[0])
+    assert diverted == {r.region: routes[0].weight * r.weight for r in routes[1:]}
+
+
+def test_the_calls_of_several_dead_routes_of_many_are_shared_nearly_by_weight():
+    routes = routes_of([1 + n % 3 for n in range(30)])
+    dead = set(routes[:10])
+    alive = sum(route.weight for route in routes[10:])
+    calls = 50 * sum(route.weight for route in routes)
+    served = Counter(
+        next(r for r in order(Mode.WEIGHTED, routes, i, price=same_price) if r not in dead) for i in range(calls)
+    )
+    for route in routes[10:]:
+        assert served[route] == pytest.approx(calls * route.weight / alive, rel=0.3)
+
+
 @pytest.mark.parametrize("mode", list(Mode))
 def test_a_resting_route_goes_last_never_away(mode):
     for ordinal in range(20):

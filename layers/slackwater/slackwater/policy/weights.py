@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Container, Iterable, Sequence
 from functools import lru_cache
+from hashlib import shake_128
 from itertools import groupby
-from math import gcd
+from math import gcd, log
 
 from slackwater.model.job import Route
 from slackwater.model.profile import Mode
@@ -11,8 +12,11 @@ from slackwater.model.profile import Mode
 PriceOf = Callable[[Route], int | None]
 """What a typical call costs on a route, in pico-dollars (any fixed mix of tokens will do); None is unknown."""
 
+EXACT_TO_THE_END = 8
+"""Routes of which every subset's cycle fits into the cache."""
 
-@lru_cache(maxsize=256)
+
+@lru_cache(maxsize=1024)
 def smooth_cycle(weights: tuple[int, ...]) -> tuple[int, ...]:
     """One period of a smooth weighted round-robin over indices: each index as often as its weight (after dividing by
     their gcd), never in a lump. Raises ValueError for a weight below 1."""
@@ -42,17 +46,33 @@ def weighted_order(routes: Sequence[Route], ordinal: int) -> list[Route]:
     """All routes: the one that `share` gives, then where this call goes if that one cannot.
 
     The calls of a route that is out are again shared exactly by weight among the others: each call's place among the
-    calls of its first route is its ordinal in the cycle of the rest.
+    calls of its first route is its ordinal in the cycle of the rest. Of more than `EXACT_TO_THE_END` routes there would
+    be too many rests to know a cycle for each: the first is exact, those behind it are nearly so.
     """
     left = list(routes)
-    order = []
-    while left:
+    order: list[Route] = []
+    while left and (len(routes) <= EXACT_TO_THE_END or not order):
         cycle = smooth_cycle(tuple(route.weight for route in left))
         period, place = divmod(ordinal, len(cycle))
         chosen = cycle[place]
         ordinal = period * cycle.count(chosen) + cycle[:place].count(chosen)
         order.append(left.pop(chosen))
-    return order
+    return order + _following(left, ordinal)
+
+
+def _following(routes: Sequence[Route], ordinal: int) -> list[Route]:
+    """A weighted shuffle, the same for the same ordinal and routes: whichever are out, the others share by weight, as
+    dice do (the least of exponential times at the rates of the weights comes first).
+    """
+    if not routes:
+        return []
+    thrown = f"{ordinal} {' '.join(route.name for route in routes)}"
+    dice = shake_128(thrown.encode()).digest(4 * len(routes))
+    times = {
+        route: -log((int.from_bytes(dice[4 * n : 4 * n + 4], "little") + 0.5) / 2**32) / route.weight
+        for n, route in enumerate(routes)
+    }
+    return sorted(routes, key=times.__getitem__)
 
 
 def attempt_order(
