@@ -229,3 +229,15 @@ def test_a_job_on_which_the_model_breaks_is_bounded_over_all_hops(world):
     assert (failed["line"], failed["error"]["code"]) == (7, "model_error")
     assert passes == 3
     assert sum(text == "q7" and region != ROUTES[-1].region for region, text in world.model.calls) == 5
+
+
+def test_calls_that_leave_their_preferred_route_are_counted(world):
+    def script(route, request):
+        if route.region == ROUTES[0].region:
+            raise CallFailed("ServiceUnavailableException", "capacity")
+        return answer()
+
+    world.model.script = script
+    world.dispatch()
+    assert world.runs.get("r1")["rerouted"] == JOBS
+    assert all(row["region"] != ROUTES[0].region for row in world.stored())

@@ -250,6 +250,9 @@ class Aggregate:
         if tally.unknown_price_jobs:
             unknown = counted(tally.unknown_price_jobs, "answer has", "answers have")
             warnings.append(f"{unknown} no known price: cost_usd sums the others")
+        if meta.get("rerouted"):
+            calls = counted(meta["rerouted"], "call")
+            warnings.append(f"{calls} went by another route than the profile's mode prefers: it was full or resting")
         document = receipt(
             tally,
             run_id=run_id,

@@ -12,7 +12,7 @@ from slackwater.model.clock import Clock
 from slackwater.model.job import Job
 from slackwater.model.run import PackMessage
 from slackwater.policy import send_back
-from slackwater.usecases.engine import Call, Engine, Unfinished
+from slackwater.usecases.engine import Call, Engine, Unfinished, rerouted
 from slackwater.usecases.parts import Parts
 from slackwater.usecases.ports import Documents, Outgoing, Sender
 from slackwater.usecases.settle import Settle
@@ -31,6 +31,7 @@ class Packs(Protocol):
         self, run_id: str, unit_id: str, *, owner: str, hop: int, started: bytes, faults: Mapping[str, int]
     ) -> None: ...
     def add_repeats(self, run_id: str, number: int) -> None: ...
+    def add_rerouted(self, run_id: str, number: int) -> None: ...
 
 
 class CallsOfJobs(Protocol):
@@ -178,6 +179,7 @@ class _PackSink:
         )
         self._wave = names.wave_of_part(key) + 1
         self.stored |= {self._position(call.job) for call, _ in rows}
+        self._packs.add_rerouted(self._message.run_id, len(rerouted(rows)))
 
     def _position(self, job: Job) -> int:
         return job.line - self._first

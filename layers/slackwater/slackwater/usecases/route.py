@@ -1,6 +1,7 @@
 """The job queue's messages, a batch at a time: claimed, refused, pooled or called, answered, and what found no room
 sent on."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -15,7 +16,7 @@ from slackwater.model.profile import Profile
 from slackwater.usecases.asked import Reader
 from slackwater.usecases.cancelled import cancelled_row, never
 from slackwater.usecases.claims import Claims, Conflict, Drop, Later, Mine, Verdict, source_of
-from slackwater.usecases.engine import Call, Engine, Unfinished
+from slackwater.usecases.engine import Call, Engine, Unfinished, rerouted
 from slackwater.usecases.onward import Onward, Parcel
 from slackwater.usecases.pools import PoolIntake
 from slackwater.usecases.queue_runs import Closing, Results, Row, refusal_row
@@ -37,6 +38,7 @@ class WorkersPort(Protocol):
 
 class RepeatsPort(Protocol):
     def add_repeats(self, run_id: str, number: int) -> None: ...
+    def add_rerouted(self, run_id: str, number: int) -> None: ...
 
 
 class Lanes(Protocol):
@@ -301,6 +303,8 @@ class JobSink:
     def store(self, rows: Sequence[tuple[Call, dict[str, Any]]]) -> None:
         self.unsent |= self._results.store([Row(self._entry(call), row) for call, row in rows], source_of(self._worker))
         self.stored += len(rows)
+        for run_id, number in Counter(call.job.run_id for call in rerouted(rows)).items():
+            self._repeats.add_rerouted(run_id, number)
 
     def _entry(self, call: Call) -> Entry:
         return self.held[call.job.job].entry

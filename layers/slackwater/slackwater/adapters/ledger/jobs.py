@@ -166,6 +166,10 @@ class Jobs:
         """Counts calls whose reply was lost and that are made again."""
         self._table.write(Write(("RUN#" + run_id, "META"), add={"repeats": number}))
 
+    def add_rerouted(self, run_id: str, number: int) -> None:
+        """Counts answered calls that did not go by the route that their profile's mode prefers for them."""
+        self._table.write(Write(("RUN#" + run_id, "META"), add={"rerouted": number}))
+
     def _item(self, entry: Entry) -> Item:
         item: Item = {
             "v": 1,

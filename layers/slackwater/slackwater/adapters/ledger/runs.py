@@ -101,6 +101,11 @@ class Runs:
         if number:
             self._table.write(Write(_meta(run_id), add={"repeats": number}))
 
+    def add_rerouted(self, run_id: str, number: int) -> None:
+        """Counts answered calls that did not go by the route that their profile's mode prefers for them."""
+        if number:
+            self._table.write(Write(_meta(run_id), add={"rerouted": number}))
+
     def set_token(self, run_id: str, token: str) -> Item:
         """Stores the workflow's task token and looks: whoever comes last, settler or waiter, sees both.
 
