@@ -216,6 +216,7 @@ class Fleet:
         self._ended_at: dict[int, float] = {}
         self._began_at: dict[int, float] = {}
         self._outcomes = Outcomes()
+        self._broken: list[BaseException] = []
         number = 1 if scenario.closed else scenario.containers if scenario.containers > 1 else CONTAINERS
         concurrency = scenario.closed or IN_FLIGHT
         runtime = BedrockRuntime(AtEndpoint(endpoint), connections=number * concurrency)  # type: ignore[arg-type]
@@ -263,10 +264,19 @@ class Fleet:
         ]
         for thread in threads:
             thread.start()
-        while len(outcomes.rows) < len(offers) and outcomes.now_s() < scenario.stop_s:
+        while len(outcomes.rows) < len(offers) and outcomes.now_s() < scenario.stop_s and not self._broken:
             time.sleep(0.02)
+        if self._broken:  # a fault of the engine's or the bench's own, no outcome
+            raise self._broken[0]
 
     def _container(self, one: Container, queue: Queue, jobs: int, outcomes: Outcomes) -> None:
+        try:
+            self._work(one, queue, jobs, outcomes)
+        except BaseException as exc:
+            self._broken.append(exc)
+            raise
+
+    def _work(self, one: Container, queue: Queue, jobs: int, outcomes: Outcomes) -> None:
         while len(outcomes.rows) < jobs:
             taken = queue.take(BATCH)
             for later in one.work(taken) if taken else ():

@@ -90,11 +90,12 @@ def probing(state: RouteState, now_s: float, prober: str, lease_s: float = PROBE
 
 
 def after_fault(state: RouteState, fault: str, now_s: float, started_s: float, rng: Random) -> RouteState:
-    """After a fault (a Fault's value) of a call that had started at `started_s`: one from before the last rest says
-    nothing new, nor does one that is not the route's.
+    """After a fault (a Fault's value) of a call that had started at `started_s`: while a route is closed only its probe
+    says anything new, and that begins after the rest; earlier calls are of those who could not know of it yet. Nor does
+    a fault that is not the route's.
     """
     rest_s = rest_after(fault, state.strikes, rng)
-    if not rest_s or (state.rested_at_s and started_s <= state.rested_at_s):
+    if not rest_s or (state.strikes and started_s < state.rest_until_s):
         return state
     return RouteState(state.strikes + 1, now_s, max(now_s + rest_s, state.rest_until_s))
 

@@ -1,15 +1,17 @@
-"""What the fleet knows of its routes: one row a route, read through a short cache."""
+"""What the fleet knows of its routes: one row a route, read through a short cache, changed by versioned updates."""
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from slackwater.adapters.ledger.table import ConditionFailed, Table, Write
+from slackwater.adapters.ledger.table import ConditionFailed, Item, Table, Write
 from slackwater.model.clock import Clock, iso, parse_iso
 from slackwater.policy import health
-from slackwater.policy.health import Closed, MayProbe, RouteState
+from slackwater.policy.health import Closed, RouteState
 
+ATTEMPTS: Final = 4
 FRESH_S: Final = 1.0  # real seconds: a container knows what another learned within two
 
 
@@ -25,43 +27,35 @@ class RouteHealth:
         self._rng = rng
         self._owner = owner or f"{rng.getrandbits(64):016x}"
         self._retain_s = retain_s
-        self._known: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._known: dict[str, tuple[float, Item]] = {}
         self._in_a_row: dict[str, int] = {}
 
     def gate(self, name: str) -> datetime | None:
         """Until when no call may go by the route; None if one may now. For a route whose rest is over that is so once:
         who is told None first makes the fleet's one probe."""
         now_s = self._now_s()
-        state = _state(self._item(name))
-        verdict = health.gate(state, now_s, self._rng.random())
-        if isinstance(verdict, Closed):
-            return _moment(verdict.until_s)
-        if isinstance(verdict, MayProbe) and not self._take_probe(name, state, now_s):
-            return _moment(_state(self._item(name)).probe_until_s or now_s + 1)
-        return None
+        for _ in range(ATTEMPTS):
+            item = self._item(name)
+            state = _state(item)
+            verdict = health.gate(state, now_s, self._rng.random())
+            if isinstance(verdict, Closed):
+                return _moment(verdict.until_s)
+            if verdict is None or self._keep(name, item, health.probing(state, now_s, self._owner)):
+                return None
+        return _moment(now_s + 1)  # the others are quicker
 
     def report(self, name: str, fault: str | None, started_at: datetime) -> None:
         """`fault` of a call over this route, None for an answer. Only what says something of the route is kept."""
-        now_s, started_s = self._now_s(), started_at.timestamp()
         if fault is None:
             self._in_a_row.pop(name, None)
-            state = _state(self._item(name))
-            after = health.after_answer(state, now_s, started_s)
-        else:
-            needed = health.faults_before_rest(fault)
-            if needed is None:
-                state = _state(self._item(name))
-                after = health.after_nothing(state, self._owner, started_s)
-                if after != state:
-                    self._keep(name, after)
-                return
+        elif health.faults_before_rest(fault) is not None:
             self._in_a_row[name] = self._in_a_row.get(name, 0) + 1
-            state = _state(self._item(name))
-            if self._in_a_row[name] < needed and not state.strikes:
+        for _ in range(ATTEMPTS):
+            item = self._item(name)
+            state = _state(item)
+            after = self._after(name, state, fault, started_at.timestamp())
+            if after == state or self._keep(name, item, after):
                 return
-            after = health.after_fault(state, fault, now_s, started_s, self._rng)
-        if after != state:
-            self._keep(name, after)
 
     def resting(self, names: Sequence[str]) -> Mapping[str, datetime]:
         """The routes among `names` that rest now, and until when: for people to read, it takes no probe."""
@@ -69,46 +63,56 @@ class RouteHealth:
         states = {name: _state(self._item(name)) for name in names}
         return {name: _moment(state.rest_until_s) for name, state in states.items() if state.rest_until_s > now_s}
 
-    def _take_probe(self, name: str, state: RouteState, now_s: float) -> bool:
-        taken = health.probing(state, now_s, self._owner)
-        try:
-            new = self._table.write(
-                Write(
-                    _key(name),
-                    set_={"prober": taken.prober, "probe_until": iso(_moment(taken.probe_until_s))},
-                    condition="attribute_not_exists(#probe_until) OR #probe_until <= :now",
-                    values={"now": iso(_moment(now_s))},
-                ),
-                returns="ALL_NEW",
-            )
-        except ConditionFailed as failed:
-            if failed.item:
-                self._known[name] = (self._clock.wall_s(), failed.item)
-            return False
-        self._known[name] = (self._clock.wall_s(), new)
-        return True
+    def _after(self, name: str, state: RouteState, fault: str | None, started_s: float) -> RouteState:
+        now_s = self._now_s()
+        if fault is None:
+            return health.after_answer(state, now_s, started_s)
+        needed = health.faults_before_rest(fault)
+        if needed is None:
+            return health.after_nothing(state, self._owner, started_s)
+        if self._in_a_row[name] < needed and not state.strikes:
+            return state
+        return health.after_fault(state, fault, now_s, started_s, self._rng)
 
-    def _item(self, name: str) -> dict[str, Any]:
+    def _item(self, name: str) -> Item:
         wall_s = self._clock.wall_s()
-        read_at, item = self._known.get(name, (-FRESH_S, {}))
+        read_at, item = self._known.get(name, (-math.inf, {}))
         if wall_s - read_at >= FRESH_S:
             item = self._table.get(_key(name)) or {}
             self._known[name] = (wall_s, item)
         return item
 
-    def _keep(self, name: str, state: RouteState) -> None:
-        ttl = int(self._now_s() + self._retain_s)
+    def _keep(self, name: str, seen: Item, state: RouteState) -> bool:
+        """Whether the state was written: not where the row is another than the one that was seen, which is then
+        known."""
         times = {
             "rested_at": state.rested_at_s,
             "rest_until": state.rest_until_s,
             "probe_until": state.probe_until_s,
             "ramp_from": state.ramp_from_s,
         }
-        set_ = {"v": 1, "strikes": state.strikes, "prober": state.prober, "ttl": ttl}
-        set_ |= {attribute: iso(_moment(at_s)) for attribute, at_s in times.items() if at_s}
-        gone = [attribute for attribute, at_s in times.items() if not at_s]
-        new = self._table.write(Write(_key(name), set_=set_, remove=gone), returns="ALL_NEW")
-        self._known[name] = (self._clock.wall_s(), new)
+        version = int(seen.get("version", 0))
+        set_ = {
+            "v": 1,
+            "version": version + 1,
+            "strikes": state.strikes,
+            "prober": state.prober,
+            "ttl": int(self._now_s() + self._retain_s),
+            **{attribute: iso(_moment(at_s)) for attribute, at_s in times.items() if at_s},
+        }
+        write = Write(
+            _key(name),
+            set_=set_,
+            remove=[attribute for attribute, at_s in times.items() if not at_s],
+            condition="#version = :version" if version else "attribute_not_exists(#version)",
+            values={"version": version} if version else {},
+        )
+        try:
+            item, kept = self._table.write(write, returns="ALL_NEW"), True
+        except ConditionFailed as failed:
+            item, kept = failed.item or {}, False
+        self._known[name] = (self._clock.wall_s(), item)
+        return kept
 
     def _now_s(self) -> float:
         return self._clock.now().timestamp()

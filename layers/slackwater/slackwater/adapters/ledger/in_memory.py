@@ -11,6 +11,7 @@ from slackwater.policy.health import Closed, MayProbe, RouteState
 from slackwater.policy.quota import Pool
 
 Answer = TypeVar("Answer")
+_OWNER = "this process"
 
 
 class QuotasInMemory:
@@ -45,7 +46,7 @@ class HealthInMemory:
         if isinstance(verdict, Closed):
             return datetime.fromtimestamp(verdict.until_s, UTC)
         if isinstance(verdict, MayProbe):
-            self._states[name] = health.probing(state, now_s, "")
+            self._states[name] = health.probing(state, now_s, _OWNER)
         return None
 
     def resting(self, names: Sequence[str]) -> Mapping[str, datetime]:
@@ -65,6 +66,8 @@ class HealthInMemory:
             return
         needed = health.faults_before_rest(fault)
         if needed is None:
+            if name in self._states:
+                self._states[name] = health.after_nothing(state, _OWNER, started_s)
             return
         self._in_a_row[name] = self._in_a_row.get(name, 0) + 1
         if state.strikes or self._in_a_row[name] >= needed:

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 from slackwater.adapters.ledger.table import ConditionFailed, Item, Table, Write
 from slackwater.model.errors import Contended
 from slackwater.policy.quota import Meter, Pool
+from slackwater.policy.quota_limits import Told
 
 Answer = TypeVar("Answer")
 ATTEMPTS: Final = 4
@@ -17,7 +18,8 @@ KEEP_S: Final = 7 * 86_400
 
 
 class QuotaLedger:
-    """Numbers are stored as millionths. The told limits stand in the same row and are left alone by updates."""
+    """Numbers are stored as millionths. The told limits stand in the same row and are left alone by updates; a row that
+    has some does not expire. Not thread-safe."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -31,11 +33,12 @@ class QuotaLedger:
         for _ in range(ATTEMPTS):
             after, answer = change(_pool(item))
             version = int(item.get("version", 0))
+            kept = {} if "told_by" in item else {"ttl": int(now_s + KEEP_S)}
             try:
                 self._known[pool] = self._table.write(
                     Write(
                         _key(pool),
-                        set_={**_attributes(after), "version": version + 1, "v": 1, "ttl": int(now_s + KEEP_S)},
+                        set_={**_attributes(after), **kept, "version": version + 1, "v": 1},
                         condition="#version = :version" if version else "attribute_not_exists(#version)",
                         values={"version": version} if version else {},
                     ),
@@ -48,22 +51,38 @@ class QuotaLedger:
         self._known.pop(pool, None)
         raise Contended(pool)
 
-    def get(self, pool: str) -> tuple[Pool, Item]:
-        """The pool and its row as it stands (an empty one where there is none)."""
+    def get(self, pool: str) -> tuple[Pool, Told | None]:
+        """The pool as it stands (an empty one where nobody has dealt with it), and who told its limits."""
         item = self._table.get(_key(pool)) or {}
-        return _pool(item), item
+        if "told_by" not in item:
+            return _pool(item), None
+        return _pool(item), Told(
+            rpm=_whole(item.get("told_rpm")), tpm=_whole(item.get("told_tpm")), by=item["told_by"], at=item["told_at"]
+        )
 
-    def tell(self, pool: str, *, rpm: int | None, tpm: int | None, source: str, at_iso: str) -> None:
-        """Keeps limits that somebody knows: requests and tokens a minute; None takes one back."""
-        told = {"told_rpm": rpm, "told_tpm": tpm}
+    def tell(self, pool: str, told: Told) -> None:
+        """Keeps limits that somebody knows. Whoever changes the row at this moment begins anew, with them."""
+        limits = {"told_rpm": told.rpm, "told_tpm": told.tpm}
+        known = {name: value for name, value in limits.items() if value is not None}
         self._table.write(
             Write(
                 _key(pool),
-                set_={**{name: value for name, value in told.items() if value is not None}, "told_by": source,
-                      "told_at": at_iso, "v": 1},
-                remove=[name for name, value in told.items() if value is None],
+                set_={**known, "told_by": told.by, "told_at": told.at, "v": 1},
+                add={"version": 1},
+                remove=[*(name for name in limits if name not in known), "ttl"],
             )
-        )  # fmt: skip
+        )
+
+    def untell(self, pool: str, now_s: float) -> None:
+        """Takes the told limits back; what was learned stays."""
+        self._table.write(
+            Write(
+                _key(pool),
+                set_={"v": 1, "ttl": int(now_s + KEEP_S)},
+                add={"version": 1},
+                remove=("told_rpm", "told_tpm", "told_by", "told_at"),
+            )
+        )
 
 
 def _key(pool: str) -> tuple[str, str]:
@@ -103,3 +122,7 @@ def _attributes(pool: Pool) -> dict[str, Any]:
             elif value is not None or name in _OPTIONAL:
                 found[f"{prefix}_{name}"] = None if value is None else round(value * _MICRO)
     return found
+
+
+def _whole(stored: Any) -> int | None:
+    return None if stored is None else int(stored)
