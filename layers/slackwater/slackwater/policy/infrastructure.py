@@ -52,8 +52,9 @@ PICO: Final = Units(
 
 def cost_pico(units: Units) -> int:
     """The list price of `units`, in pico-dollars."""
-    time_pico = -(-units.lambda_mb_ms * _GB_SECOND_PICO // _MB_MS_IN_GB_SECOND)
-    return time_pico + sum(getattr(units, field.name) * getattr(PICO, field.name) for field in fields(Units))
+    time_pico: int = -(-units.lambda_mb_ms * _GB_SECOND_PICO // _MB_MS_IN_GB_SECOND)
+    requests_pico: int = sum(getattr(units, field.name) * getattr(PICO, field.name) for field in fields(Units))
+    return time_pico + requests_pico
 
 
 @dataclass(frozen=True, slots=True)
