@@ -24,6 +24,7 @@ DRAW_S: Final = 0.8  # between two draws of a pool that had less than was asked 
 SEARCH_DRAW_S: Final = 0.2  # the same while a limit is searched for: a few seconds only
 LEAST_REAL_S: Final = 0.02  # a ledger's update takes about that long
 INPUT_MARGIN: Final = 1.05
+CLOSING_ATTEMPTS: Final = 3  # where the ledger is contended; what is lost then flows back by itself, throttles apart
 
 
 class Quotas(Protocol):
@@ -85,6 +86,10 @@ class _Purse:
     until_s: float = 0.0
     started: int = 0  # since the last draw
 
+    @property
+    def unsettled(self) -> bool:
+        return bool(self.calls or self.owed_tokens or self.throttles or self.seen.answers)
+
 
 class Admission:
     """For one worker at a time; not thread-safe."""
@@ -106,7 +111,7 @@ class Admission:
             if wall_s >= purse.next_draw_wall_s:
                 self._draw(name, purse, tokens, waiting)
             if purse.calls < 1 or purse.tokens < tokens:
-                return self._later(purse)
+                return self._later(purse, tokens)
         if wall_s < purse.next_start_wall_s - LEAST_REAL_S / 4:
             return Wait(self._moment_in(purse.next_start_wall_s - wall_s), stay=True)
         closed_until = self._health.gate(route.name)
@@ -144,7 +149,9 @@ class Admission:
     def close(self) -> None:
         """Gives back what was drawn and not used, and settles what is not settled."""
         for name, purse in self._purses.items():
-            if purse.calls or purse.owed_tokens or purse.throttles or purse.seen.answers:
+            for _ in range(CLOSING_ATTEMPTS):
+                if not purse.unsettled:
+                    break
                 self._settle(name, purse)
         self._purses.clear()
 
@@ -202,13 +209,19 @@ class Admission:
         purse = self._purses.get(self._pool_of(route)[0])
         return datetime.fromtimestamp(0.0 if purse is None else purse.until_s, UTC)
 
-    def _later(self, purse: _Purse) -> Wait:
+    def _later(self, purse: _Purse, tokens: float) -> Wait:
         pool = purse.pool
-        stay = pool is not None and pool.requests.searching and pool.tokens.throttles == 0
+        stay = pool is not None and pool.requests.searching and self._has_tokens(pool, tokens)
         wait_s = purse.next_draw_wall_s - self._clock.wall_s()
         until = self._moment_in(max(wait_s, 0.0))
         ready = datetime.fromtimestamp(purse.until_s, UTC)
         return Wait(until if stay else max(until, ready), stay=stay)
+
+    def _has_tokens(self, pool: Pool, tokens: float) -> bool:
+        """Whether it is not for tokens that a call must wait."""
+        now_s = self._now_s()
+        ready_s = pool.tokens.ready_at(now_s, tokens, self._grain_s(), unmetered=True)
+        return pool.tokens.throttles == 0 and ready_s <= now_s
 
     def _purse(self, name: str) -> _Purse:
         purse = self._purses.get(name)
