@@ -17,6 +17,7 @@ from slackwater_cli import (
     dlq_commands,
     local_commands,
     profiles_commands,
+    quotas_commands,
     run_commands,
 )
 from slackwater_cli.errors import BROKEN, USAGE, Complaint
@@ -50,6 +51,7 @@ def build() -> typer.Typer:
     )
     app.add_typer(local_commands.build(), name="local")
     app.add_typer(profiles_commands.build(), name="profiles")
+    app.add_typer(quotas_commands.build(), name="quotas")
     app.add_typer(dlq_commands.build(), name="dlq")
     act_commands.register(app)
     run_commands.register(app)

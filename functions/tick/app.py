@@ -1,4 +1,4 @@
-"""Schedule → one look at all that is due."""
+"""Schedule → one look at all that is due; once a day, the limits that Service Quotas knows."""
 
 from functools import cache
 from typing import Any
@@ -24,6 +24,8 @@ def parts() -> Ticking:
 @metrics.log_metrics(capture_cold_start_metric=False)
 @tracer.capture_lambda_handler(capture_response=False, capture_error=False)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    if event.get("sync") == "quotas":
+        return synced()
     ticking = parts()
     remaining_s = context.get_remaining_time_in_millis() / 1000
     done = ticking.tick(stop_at_wall_s=ticking.clock.wall_s() + remaining_s - SPARE_S)
@@ -42,3 +44,15 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     if done.sent:
         logger.info("ticked", due=done.due, sent=done.sent)
     return {"due": done.due, "sent": done.sent, "left": done.left}
+
+
+def synced() -> dict[str, Any]:
+    from slackwater.bootstrap.quotas import sync  # noqa: PLC0415  (once a day; its profiles take a while to load)
+
+    done = sync(Settings.from_env())
+    metrics.add_metric("QuotasTold", MetricUnit.Count, len(done.told))
+    if done.unreadable:
+        logger.warning("Service Quotas could not be asked; limits stay as they are", regions=dict(done.unreadable))
+    if done.missing:
+        logger.info("Service Quotas lists no limit", pools=dict(done.missing))
+    return {"told": len(done.told), "kept": len(done.kept), "missing": len(done.missing)}

@@ -117,6 +117,10 @@ _CHECKS: Mapping[str, tuple[Check, tuple[str, ...]]] = {
     "route.sqs.same_id_other_content": (_DONE, ("batch done",)),
     "survey.workflow.file": (_SURVEYED_NOTHING, ("surveyed",)),
     "tick.schedule.minute": (counts_the_due, ()),
+    "tick.schedule.quotas": (
+        is_exactly({"told": 0, "kept": 0, "missing": 0}),  # there is no Service Quotas here
+        ("could not be asked",),
+    ),
     "wait.workflow.token": (_UNKNOWN, ()),
     "work.sqs.adopt": (_DONE, ("work done",)),
     "work.sqs.bedrock_event": (_DONE, ("work done",)),

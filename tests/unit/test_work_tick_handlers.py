@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import boto3
 import orjson
 import pytest
+from botocore.config import Config
 
 EVENTS = Path(__file__).parents[2] / "events"
 WORK = sorted(EVENTS.glob("work.*.json"))
@@ -65,3 +66,13 @@ def test_each_work_event_passes_the_handler(deployed, path):
 def test_a_tick_over_an_empty_ledger_does_nothing(deployed):
     event = orjson.loads((EVENTS / "tick.schedule.minute.json").read_bytes())
     assert handler("tick")(event, context()) == {"due": 0, "sent": 0, "left": 0}
+
+
+def test_without_service_quotas_the_daily_sync_leaves_all_limits_and_says_so_in_one_line(deployed, monkeypatch, caplog):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SERVICE_QUOTAS", "http://127.0.0.1:9")
+    monkeypatch.setattr("slackwater.bootstrap.kit.CONTROL", Config(retries={"total_max_attempts": 1}))
+    event = orjson.loads((EVENTS / "tick.schedule.quotas.json").read_bytes())
+    assert handler("tick")(event, context()) == {"told": 0, "kept": 0, "missing": 0}
+    assert len([record for record in caplog.records if "Service Quotas" in record.getMessage()]) == 1
+    rows = boto3.client("dynamodb", region_name="us-east-1").scan(TableName="ledger")["Items"]
+    assert rows == []

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -14,10 +15,12 @@ _ABSENT: Final = frozenset({"404", "NoSuchBucket", "NotFound", "NoSuchEntity", "
 
 
 class AwsAccount:
-    """`client(service, region)` is a boto3 client. Clients are made once; answers are remembered for one check."""
+    """`client(service, region)` is a boto3 client. Clients are made once; answers are remembered for one check.
+    Regions may be asked from several threads."""
 
     def __init__(self, client: Callable[[str, str], Any]) -> None:
         self._make = client
+        self._making = Lock()  # making a client is not thread-safe, using one is
         self._clients: dict[tuple[str, str], Any] = {}
         self._resources: dict[tuple[str, str], Mapping[str, str]] = {}
         self._quotas: dict[str, Sequence[Quota]] = {}
@@ -137,9 +140,10 @@ class AwsAccount:
         return services
 
     def _client(self, service: str, region: str) -> Any:
-        if (service, region) not in self._clients:
-            self._clients[service, region] = self._make(service, region)
-        return self._clients[service, region]
+        with self._making:
+            if (service, region) not in self._clients:
+                self._clients[service, region] = self._make(service, region)
+            return self._clients[service, region]
 
 
 @contextmanager
