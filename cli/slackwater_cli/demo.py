@@ -125,7 +125,7 @@ def _send(cloud: Cloud, messages: list[dict[str, Any]]) -> None:
     sqs = cloud.client("sqs")
     for start in range(0, len(messages), 10):
         entries = [
-            {"Id": str(n), "MessageBody": orjson.dumps(message).decode()}
+            {"Id": str(n), "MessageBody": orjson.dumps(message).decode(), "MessageGroupId": QUEUE_RUN}
             for n, message in enumerate(messages[start : start + 10])
         ]
         sqs.send_message_batch(QueueUrl=cloud.outputs["JobQueueUrl"], Entries=entries)

@@ -109,7 +109,7 @@ def env(
     **Example**
 
     - `eval "$(slackwater local env)"`
-    - `aws sqs send-message --queue-url "$SLACKWATER_JOB_QUEUE" --message-body file://job.json`
+    - `aws sqs send-message --queue-url "$SLACKWATER_JOB_QUEUE" --message-group-id evening --message-body file://job.json`
     - `slackwater local env --sam > env.json`
     """
     cloud = embedded.the_running_one()
