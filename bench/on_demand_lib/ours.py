@@ -301,8 +301,7 @@ def slackwater(endpoint: str, scenario: Scenario) -> Fleet:
 
 def decision_ms(routes: int = 50, decisions: int = 2000) -> list[float]:
     """Milliseconds of each decision by which of so many routes a call goes: the order in which it tries them, their
-    health, and leave by the first that has room. The first half of the routes is full. Counted is the thread's own
-    processor time: what others take from a shared machine is no part of a decision.
+    health, and leave by the first that has room. The first half of the routes is full.
     """
     clock, quotas = ScaledClock(), SharedQuotas()
     many = [Route(f"region-{n}", MODEL, BASE, "global", 1 + n % 5) for n in range(routes)]
@@ -313,9 +312,9 @@ def decision_ms(routes: int = 50, decisions: int = 2000) -> list[float]:
     price, need = typical_price(load_price_book()), Need(100, 100)
     took = []
     for job in range(decisions):
-        began = time.thread_time()
+        began = time.perf_counter()
         for route in order(Mode.WEIGHTED, many, job, price=price):
             if isinstance(admission.enter(route, need, 1), Ticket):
                 break
-        took.append((time.thread_time() - began) * 1000)
+        took.append((time.perf_counter() - began) * 1000)
     return took

@@ -70,12 +70,12 @@ class Counts:
     memory_mb: int = WORKER_MEMORY_MB
 
 
-# Counted in the embedded cloud as the difference of a large and a small run (bench/infrastructure.py), functions timed
-# there as well, the emulators' own latency included: rather too much than too little.
+# Requests: counted in the embedded cloud, what a thousand jobs more take (bench/infrastructure.py). Time: what functions
+# took there, on a machine that other work shared and with the emulators' own latency; rather too much than too little.
 _RUN: Final = Units(5_000_000, 8, 6, 30, 12, 10, 10, 9, 2)
-_THOUSAND_CALLED: Final = Units(110_000_000, 6, 18, 180, 60, 24, 26, 0, 0)
+_THOUSAND_CALLED: Final = Units(60_000_000, 6, 18, 560, 170, 27, 27, 0, 0)
 _THOUSAND_BATCHED: Final = Units(50_000_000, 12, 40, 90, 10, 12, 12, 0, 0)
-_THOUSAND_QUEUED: Final = Units(250_000_000, 100, 305, 5_200, 630, 100, 200, 0, 0)
+_THOUSAND_QUEUED: Final = Units(300_000_000, 94, 276, 7_550, 1_060, 100, 200, 0, 0)
 
 
 def units(counts: Counts) -> Units:
