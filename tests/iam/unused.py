@@ -6,6 +6,7 @@ BROKEN_UPLOAD: Final = "only a multipart upload that breaks is aborted"
 NOT_FOUND: Final = (
     "S3 says 404 for a missing key only to who may list the bucket, else 403; the embedded S3 always says 404"
 )
+NO_SERVICE_QUOTAS: Final = "there is no Service Quotas in the embedded AWS: nothing there asks for a use of it"
 UNSEEN: Final = "Step Functions calls its functions inside the embedded AWS, which asks no policy for that"
 
 REASONS: Final = {
@@ -20,6 +21,11 @@ REASONS: Final = {
     ("PlanFunctionRole", "Keys", "DataBucket"): NOT_FOUND,
     ("AnnounceFunctionRole", "Keys", "s3:ListBucket"): NOT_FOUND,
     ("AnnounceFunctionRole", "Keys", "DataBucket"): NOT_FOUND,
+    ("TickFunctionRole", "Keys", "s3:ListBucket"): NOT_FOUND,
+    ("TickFunctionRole", "Keys", "DataBucket"): NOT_FOUND,
+    ("TickFunctionRole", "Quotas", "servicequotas:ListServiceQuotas"): NO_SERVICE_QUOTAS,
+    ("TickFunctionRole", "Quotas", "servicequotas:ListAWSDefaultServiceQuotas"): NO_SERVICE_QUOTAS,
+    ("TickFunctionRole", "Quotas", "*"): NO_SERVICE_QUOTAS,
     **{
         ("RunWorkflowRole", "#0", name): UNSEEN
         for name in (

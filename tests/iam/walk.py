@@ -34,12 +34,15 @@ def walk(driver: Driver) -> None:
         driver.settled(driver.drop("first", questions("first", 3), lane="on_demand"), WITHIN_S), 3
     )  # workers are warm
     driver.sqs.create_queue(QueueName=FURTHER_REPLIES.rpartition(":")[2])
+    synced(driver)
     cancelled = [called_off_file(driver), called_off_jobs(driver)]
     unlucky = stuck(driver)
     dead_letters(driver)
     for wait in queues(driver):
         wait()
-    for wait in (*files(driver), unversioned(driver), throttled(driver), unlucky, *cancelled):
+    for wait in (*files(driver), unversioned(driver)):
+        wait()
+    for wait in (throttled(driver), unlucky, *cancelled):  # after throttling the fleet begins again one by one
         wait()
 
 
@@ -48,6 +51,15 @@ def own_profiles(driver: Driver) -> None:
     document = json.loads(shipped_profiles())
     document["profiles"]["twin"] = document["profiles"]["default"]
     driver.s3.put_object(Bucket=driver.bucket, Key=PROFILES_KEY, Body=json.dumps(document).encode())
+
+
+def synced(driver: Driver) -> None:
+    """The tick's daily call: profiles are read; Service Quotas, which is not there, cannot be asked."""
+    tick = driver.cloud.client("cloudformation").describe_stack_resource(
+        StackName=driver.cloud.stack, LogicalResourceId="TickFunction"
+    )["StackResourceDetail"]["PhysicalResourceId"]
+    answer = driver.cloud.client("lambda").invoke(FunctionName=tick, Payload=b'{"sync": "quotas"}')
+    assert json.loads(answer["Payload"].read()) == {"told": 0, "kept": 0, "missing": 0}
 
 
 def files(driver: Driver) -> list[Callable[[], None]]:

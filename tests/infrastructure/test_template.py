@@ -392,8 +392,9 @@ def test_everything_that_takes_tags_is_tagged():
         "AWS::IAM::Policy",
     }
     for name, resource in deployed()["Resources"].items():
-        if (
-            resource["Type"] in untaggable or name in ("TickFunctionMinute", "TickFunctionDay")
+        if resource["Type"] in untaggable or name in (
+            "TickFunctionMinute",
+            "TickFunctionDay",
         ):  # SAM makes it: the stack's own tags reach it
             continue
         tags = resource["Properties"]["Tags"]
