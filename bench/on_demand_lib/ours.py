@@ -299,14 +299,19 @@ def slackwater(endpoint: str, scenario: Scenario) -> Fleet:
     return Fleet(endpoint, scenario)
 
 
-def decision_ms(routes: int = 50, decisions: int = 2000) -> list[float]:
+def decision_ms(routes: int = 50, decisions: int = 500, passes: int = 5) -> list[float]:
     """Milliseconds of each decision by which of so many routes a call goes: the order in which it tries them, their
-    health, and leave by the first that has room. The first half of the routes is full.
+    health, and leave by the first that has room. The first half of the routes is full. Of several passes over the same
+    decisions each one's least: what a shared machine's other work adds is no part of a decision.
     """
-    clock, quotas = ScaledClock(), SharedQuotas()
     many = [Route(f"region-{n}", MODEL, BASE, "global", 1 + n % 5) for n in range(routes)]
+    return [min(took) for took in zip(*(_decide(many, decisions) for _ in range(passes)), strict=True)]
+
+
+def _decide(many: Sequence[Route], decisions: int) -> list[float]:
+    clock, quotas = ScaledClock(), SharedQuotas()
     for n, route in enumerate(many):
-        quotas.tell(pool_name(route), Region(requests_per_s=1e-6 if n < routes // 2 else 1e6, tokens_per_s=1e9))
+        quotas.tell(pool_name(route), Region(requests_per_s=1e-6 if n < len(many) // 2 else 1e6, tokens_per_s=1e9))
     health = RouteHealth(MemoryTable(), clock, random.Random(1))  # type: ignore[arg-type]
     admission = Admission(quotas=quotas, health=health, clock=clock)
     price, need = typical_price(load_price_book()), Need(100, 100)

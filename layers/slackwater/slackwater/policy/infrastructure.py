@@ -70,8 +70,8 @@ class Counts:
     memory_mb: int = WORKER_MEMORY_MB
 
 
-# Requests: counted in the embedded cloud, what a thousand jobs more take (bench/infrastructure.py). Time: what functions
-# took there, on a machine that other work shared and with the emulators' own latency; rather too much than too little.
+# Requests: counted in the embedded cloud, what a thousand jobs more take (bench/infrastructure.py). Time: what
+# functions took there, on a shared machine and with the emulators' own latency; rather too much than too little.
 _RUN: Final = Units(5_000_000, 8, 6, 30, 12, 10, 10, 9, 2)
 _THOUSAND_CALLED: Final = Units(60_000_000, 6, 18, 560, 170, 27, 27, 0, 0)
 _THOUSAND_BATCHED: Final = Units(50_000_000, 12, 40, 90, 10, 12, 12, 0, 0)
