@@ -45,7 +45,7 @@ def build() -> typer.Typer:
 def show(profile: Profile = None, stack: Stack = None, json: Json = False) -> None:
     """Show the limits of each pool that the profiles in force draw on. A pool is region, quota family and model.
 
-    A limit is `told` (by Service Quotas or by hand), `learned` from throttles, `searched for` until the first one, or
+    A limit is `told` (by Service Quotas or by hand), `learned` from throttles, `searching` until the first one, or
     `none seen`. In use is what has not flowed back yet. Calibration is what calls came to, against their estimate.
 
     **Example**
@@ -56,8 +56,12 @@ def show(profile: Profile = None, stack: Stack = None, json: Json = False) -> No
     screen = Screen(json)
     desk = Desk(screen, stack)
     shown = desk.show(desk.pools(profile))
-    screen.show(_table(shown))
+    models = dict.fromkeys(one.pool.name.split("|")[2] for one in shown)
+    for model in models:
+        screen.show(_table(model, [one for one in shown if one.pool.name.endswith(f"|{model}")]))
     for one in shown:
+        if one.told is not None:
+            screen.note(f"{one.pool.name}: {_limits(one.told)}, {words.moment(one.told.at)}", "dim")
         for route, until in one.resting.items():
             screen.note(f"{route} rests until {words.moment(until)}", "yellow")
     screen.document({"v": 1, "pools": [one.as_json() for one in shown]})
@@ -230,27 +234,23 @@ def _limits(told: Told) -> str:
     return f"{words.count(told.rpm)} requests and {words.count(told.tpm)} tokens a minute ({told.by})"
 
 
-def _table(shown: list[Shown]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("pool", overflow="fold")
-    for column in ("requests/min", "in use", "tokens/min", "in use", "throttles", "in × out"):
+def _table(model: str, shown: list[Shown]) -> Table:
+    table = Table(
+        box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", title=model, title_justify="left"
+    )
+    for column in ("region", "family"):
+        table.add_column(column, no_wrap=True)
+    for column in ("requests/min in use", "tokens/min in use", "throttles", "in × out"):
         table.add_column(column, justify="right")
-    table.add_column("told", overflow="fold")
     for one in shown:
+        region, family, _ = one.pool.name.split("|")
         calibration = words.DASH if not one.answers else f"{one.input_ratio:.2f} × {one.output_ratio:.2f}"
-        told = words.DASH if one.told is None else f"{one.told.by}, {words.moment(one.told.at)}"
-        table.add_row(
-            Text(one.pool.name), _rate(one.requests), _number(one.requests.in_use), _rate(one.tokens),
-            _number(one.tokens.in_use), words.count(one.requests.throttles + one.tokens.throttles), calibration, told,
-        )  # fmt: skip
+        throttles = words.count(one.requests.throttles + one.tokens.throttles)
+        table.add_row(region, family, _limit(one.requests), _limit(one.tokens), throttles, calibration)
     return table
 
 
-def _rate(limit: Reading) -> Text:
+def _limit(limit: Reading) -> Text:
     if limit.per_minute is None:
         return Text(words.DASH)
-    return Text.assemble(_number(limit.per_minute), (f" {limit.known.value}", "dim"))
-
-
-def _number(amount: float) -> str:
-    return f"{amount:,.0f}"
+    return Text.assemble(f"{limit.in_use:,.0f} of {limit.per_minute:,.0f}", (f" {limit.known.value}", "dim"))

@@ -105,6 +105,7 @@ def test_what_cannot_be_meant_is_refused_and_nothing_is_written(ledger, table, a
 def test_people_see_a_table_and_what_rests(ledger, capsys):
     run("set", POOL, "--rpm", "60")
     assert run("show", "--profile", "default") == 0
-    out = capsys.readouterr().out
-    assert "requests/min" in out
-    assert "60 told" in out
+    said = capsys.readouterr()
+    assert "requests/min" in said.out
+    assert "0 of 60 told" in said.out
+    assert f"{POOL}: 60 requests and – tokens a minute (hand), 20" in said.err

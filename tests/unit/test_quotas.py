@@ -168,7 +168,7 @@ def test_a_pool_that_nobody_used_is_searched_for_and_nothing_is_claimed_of_it(wo
     shown = world.shown().as_json()
     assert (shown["told"], shown["input_ratio"], shown["output_ratio"], shown["answers"]) == (None, None, None, 0)
     assert shown["requests"] == {
-        "known": "searched for", "per_minute": 600, "in_use": 0, "throttles": 0, "throttled_at": None,
+        "known": "searching", "per_minute": 600, "in_use": 0, "throttles": 0, "throttled_at": None,
     }  # fmt: skip
     assert (shown["tokens"]["known"], shown["tokens"]["per_minute"]) == ("none seen", None)
     json.dumps(shown)

@@ -30,7 +30,7 @@ class Known(StrEnum):
 
     TOLD = "told"
     LEARNED = "learned"
-    SEARCHED = "searched for"
+    SEARCHED = "searching"
     NONE = "none seen"
 
 
