@@ -167,6 +167,7 @@ def test_the_missing_go_into_packs_of_at_most_200_jobs_of_one_block(world):
     sizes = sorted(len(lines) for lines in world.waiting().values())
     assert sizes == [100] * 7
     assert {m.body["pack_id"] for m in world.packs.sent} == set(world.waiting())
+    assert {m.group for m in world.packs.sent} == {m.body["run_id"] for m in world.packs.sent}
     units = [u for u in world.runs.units("r1") if u["kind"] == "pack"]
     assert {u["generation"] for u in units} == {2}
     assert world.meta()["repeats"] == 0  # it never started

@@ -12,7 +12,6 @@ from slackwater.policy.quota_names import Quota, calling_quotas
 
 BY_HAND: Final = "hand"
 BY_SERVICE_QUOTAS: Final = "service quotas"
-FAMILIES: Final = ("on_demand", "cross_region", "global")
 
 
 @dataclass(frozen=True, slots=True)
