@@ -89,6 +89,7 @@ def unversioned(driver: Driver) -> Callable[[], None]:
 
 
 def queues(driver: Driver) -> list[Callable[[], None]]:
+    driver.send(*jobs("refused", 1, temperature=1))
     sent = {"asked": 9, "pooled": 150, "few": 7}
     driver.send(*replied(driver, jobs("asked", 9, lane="on_demand")), close("asked", 9))
     driver.send(*replied(driver, jobs("pooled", 150, deadline="20h")), close("pooled", 150))
