@@ -160,7 +160,7 @@ RUN_SAMPLES = tuple(sample.name for sample in run_samples(NO_SUCH_RUN))
 def settle_a_run(cloud: Cloud) -> str:
     """Runs a file of two calls to its end in `cloud`, by its own functions; gives the run."""
     driver = Driver(cloud)
-    key = driver.drop("sample", [converse("Name a tide."), converse("Name another.")], deadline="20m")
+    key = driver.drop("sample", [converse("Name a tide."), converse("Name another.")], deadline="1d", lane="on_demand")
     settled = driver.settled(key)
     assert settled.receipt["succeeded"] == 2, settled.receipt
     return settled.run_id
