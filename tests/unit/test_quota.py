@@ -276,6 +276,15 @@ def test_a_refusal_for_tokens_says_nothing_of_requests():
     assert after.room(1001.1, 1000, 0.0) == 0
 
 
+def test_where_tokens_are_told_and_requests_are_not_no_request_limit_is_searched_for():
+    pool = Pool(tokens=Meter(told_per_s=100_000.0))
+    after, granted = deal(pool, 1000.0, Dealings(calls=500, tokens_each=1000), 0.0)
+    assert granted == 500
+    assert deal(Pool(), 1000.0, Dealings(calls=500, tokens_each=1000), 0.0)[1] < 10
+    refused = after.throttled(1001.0, Throttle(False, 1000.9, 1000), 0.0)
+    assert refused.room(1001.1, 1000, 0.0) == 0  # it has shown itself
+
+
 def test_after_a_refusal_nothing_is_taken_until_some_has_flowed_in():
     pool = deal(Pool(), 1000.0, Dealings(calls=5), 0.0)[0].throttled(1001.0, Throttle(False, 1000.9, 1), 0.0)
     assert deal(pool, 1001.01, Dealings(calls=5), 0.0)[1] == 0

@@ -28,7 +28,7 @@ _RESTS: Final = {
     Fault.QUOTA_REQUESTS: Rest(2, 60, 4),
     Fault.QUOTA_TOKENS: Rest(4, 60, 4),
     Fault.QUOTA_DAILY: Rest(900, 3600, 1),  # the day's end is not told, so it is looked for hourly
-    Fault.CAPACITY: Rest(1, 120, 2),
+    Fault.CAPACITY: Rest(1, 30, 2),  # one probe in half a minute is no burden
     Fault.US: Rest(60, 900, 1),  # a new subscription takes up to 15 minutes to work
 }
 
@@ -38,6 +38,9 @@ RAMP_S: Final = 10.0
 RAMP_FROM: Final = 0.1
 PROBE_S: Final = 120.0
 """A probe that has not come back by then is given up, and another may be sent."""
+
+PROBE_ASK_S: Final = 2.0
+"""Whoever finds a probe on its way asks again so soon: most come back within seconds."""
 
 _MAX_DOUBLINGS: Final = 16
 
@@ -78,7 +81,7 @@ def gate(state: RouteState, now_s: float, draw: float) -> Closed | MayProbe | No
     if state.rest_until_s > now_s:
         return Closed(state.rest_until_s)
     if state.strikes:
-        return Closed(state.probe_until_s) if state.probe_until_s > now_s else MayProbe()
+        return Closed(min(state.probe_until_s, now_s + PROBE_ASK_S)) if state.probe_until_s > now_s else MayProbe()
     if draw >= share_after_rest(now_s - state.ramp_from_s):
         return Closed(now_s + RAMP_S / 10)
     return None

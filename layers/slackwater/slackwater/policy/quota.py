@@ -25,6 +25,10 @@ SEARCH_GROWTH: Final = 2.5
 SEARCH_BURST_S: Final = 0.3
 LEARNED_BURST_S: Final = 1.25
 LONGEST_BURST_S: Final = 30.0
+USEFUL_CALLS: Final = 8
+USEFUL_BURST_S: Final = 15.0
+"""Of a slow quota so many calls, or what flows in during that time, are saved up: whoever comes for fewer pays more for
+coming than for the calls."""
 RECENT_S: Final = 1.0
 FORGET_S: Final = 86_400.0
 """What was learned is no longer believed after a day without a throttle or a call."""
@@ -167,8 +171,8 @@ class Meter:
         if before.taken >= BUSY * before.learned_per_s * elapsed_s:
             credit_s = before.burst(grain_s) - max(0.0, before.full_at_s - now_s)
             burst_s = before.burst_s * 1.5 if credit_s <= LEARNED_BURST_S else before.burst_s / 2
-            learned = self._learn(min(at_most, allowed), calls, each)
-            return replace(learned, burst_s=min(LONGEST_BURST_S, max(LEARNED_BURST_S, burst_s)))
+            learned = replace(self, burst_s=min(LONGEST_BURST_S, max(LEARNED_BURST_S, burst_s)))
+            return learned._learn(min(at_most, allowed), calls, each)
         # Others take from this quota too, or saved-up room that we believed in was not there.
         return self._learn(allowed * 0.7, SURE_FROM, each)
 
@@ -187,6 +191,7 @@ class Meter:
             self,
             learned_per_s=per_s,
             ceiling_per_s=None,
+            burst_s=max(self.burst_s, min(USEFUL_BURST_S, USEFUL_CALLS / calls_per_s)),
             dip=0.1 if sure else 0.25,
             hold_s=max(8.0, CYCLE_CALLS / calls_per_s) if sure else max(2.0, SURE_FROM / calls_per_s / 2),
         )
@@ -202,6 +207,11 @@ class Pool:
     output_ratio: float = 1.0  # true output tokens / max_tokens
     answers: int = 0
 
+    @property
+    def _by_tokens(self) -> bool:
+        """Some models have a limit of tokens alone: requests are limited only once they have been refused."""
+        return self.tokens.told_per_s is not None
+
     def fresh(self, now_s: float) -> "Pool":
         """Without what is too old to be believed."""
         return replace(self, requests=self.requests.fresh(now_s), tokens=self.tokens.fresh(now_s))
@@ -209,7 +219,7 @@ class Pool:
     def room(self, now_s: float, tokens_each: float, grain_s: float) -> int | None:
         """How many calls of `tokens_each` quota tokens may start now; None without any limit."""
         rooms = (
-            self.requests.room(now_s, 1, grain_s),
+            self.requests.room(now_s, 1, grain_s, unmetered=self._by_tokens),
             self.tokens.room(now_s, tokens_each, grain_s, unmetered=True),
         )
         known = [room for room in rooms if room is not None]
@@ -218,7 +228,7 @@ class Pool:
     def ready_at(self, now_s: float, calls: int, tokens_each: float, grain_s: float) -> float:
         """When so many calls may start, or as many as ever may at once."""
         return max(
-            self.requests.ready_at(now_s, calls, grain_s),
+            self.requests.ready_at(now_s, calls, grain_s, unmetered=self._by_tokens),
             self.tokens.ready_at(now_s, calls * tokens_each, grain_s, unmetered=True),
         )
 
@@ -226,7 +236,7 @@ class Pool:
         """With so much more in use; negative numbers are given back."""
         return replace(
             self,
-            requests=self.requests.take(now_s, requests) if requests else self.requests,
+            requests=self.requests.take(now_s, requests, unmetered=self._by_tokens) if requests else self.requests,
             tokens=self.tokens.take(now_s, tokens, unmetered=True) if tokens else self.tokens,
         )
 

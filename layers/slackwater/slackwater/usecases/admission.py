@@ -168,15 +168,24 @@ class Admission:
             purse.next_draw_wall_s = wall_s + LEAST_REAL_S
             return
         purse.calls, purse.tokens = granted, granted * tokens
-        metered = pool.requests.told_per_s is None or pool.requests.throttles or pool.tokens.throttles
-        interval_s = self._real(SEARCH_DRAW_S if _unmeasured(pool) else DRAW_S) if metered else 0.0
-        short = granted < calls
-        if short:
-            purse.next_draw_wall_s = wall_s + max(LEAST_REAL_S, interval_s or self._real(DRAW_S))
-        purse.spacing_real_s = interval_s / granted if granted and short else 0.0
+        if granted < calls:
+            pause_s = self._pause_s(pool, min(waiting, 8), tokens)
+            purse.next_draw_wall_s = wall_s + max(LEAST_REAL_S, self._real(pause_s))
+            spread = granted and (pool.requests.throttles or pool.tokens.throttles or pool.requests.told_per_s is None)
+            purse.spacing_real_s = self._real(pause_s) / granted if spread else 0.0
+        else:
+            purse.spacing_real_s = 0.0
         if not granted:
-            grain_s = self._grain_s()
-            purse.until_s = pool.ready_at(self._now_s(), min(waiting, 64), tokens, grain_s)
+            purse.until_s = pool.ready_at(self._now_s(), min(waiting, 64), tokens, self._grain_s())
+
+    def _pause_s(self, pool: Pool, calls: int, tokens: float) -> float:
+        """Until a pool that had less than was asked for is asked again: when some calls at once have room in it."""
+        if _unmeasured(pool):
+            return SEARCH_DRAW_S
+        if pool.requests.learned_per_s or pool.tokens.learned_per_s:
+            return DRAW_S
+        now_s = self._now_s()
+        return min(DRAW_S, max(SEARCH_DRAW_S, pool.ready_at(now_s, calls, tokens, self._grain_s()) - now_s))
 
     def _settle(self, name: str, purse: _Purse) -> None:
         self._deal(name, purse, 0, 0.0)
@@ -282,7 +291,7 @@ def _and(seen: Seen, need: Need, usage: Usage) -> Seen:
     return Seen(
         seen.answers + 1,
         seen.estimated_tokens + need.input_tokens,
-        seen.input_tokens + usage.prompt_tokens,
+        seen.input_tokens + usage.input_tokens + usage.cache_write_tokens,  # what is read from a cache is free
         seen.max_tokens + need.max_tokens,
         seen.output_tokens + usage.output_tokens,
     )
