@@ -1,4 +1,4 @@
-"""The embedded cloud for the integration tests: one per session with the product's template, one with a small rig.
+"""The embedded cloud for the integration tests: one for all of them with the product's template, one with a small rig.
 
     cloud            the product, clock at SLACKWATER_TEST_CLOCK_RATE (default 600) virtual seconds per real one
     rig_cloud        tests/integration/rig/template.yaml
@@ -47,7 +47,7 @@ def _outside() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith("AWS_ENDPOINT_URL")}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[clouds.Cloud]:
     """The product in an embedded cloud."""
     rate = float(os.environ.get("SLACKWATER_TEST_CLOCK_RATE", "600"))
@@ -55,7 +55,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[clouds.Cloud]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def rig_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[clouds.Cloud]:
     """The small stack in an embedded cloud with a clock at 120."""
     folder = tmp_path_factory.mktemp("rig")

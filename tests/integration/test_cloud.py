@@ -244,7 +244,10 @@ def test_the_products_template_gives_everything_a_caller_needs(cloud):
     assert variables["SLACKWATER_JOB_QUEUE"] == cloud.outputs["JobQueueUrl"]
     for name in ("SLACKWATER_BUCKET", "SLACKWATER_REPLY_QUEUE", "SLACKWATER_REPLY_QUEUE_ARN", "SLACKWATER_CONTROL_URL"):
         assert variables[name]
-    assert cloud.client("sqs").send_message(QueueUrl=variables["SLACKWATER_REPLY_QUEUE"], MessageBody="x")["MessageId"]
+    sqs, queue = cloud.client("sqs"), variables["SLACKWATER_REPLY_QUEUE"]
+    assert sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"] == {
+        "QueueArn": variables["SLACKWATER_REPLY_QUEUE_ARN"]
+    }
 
 
 def test_each_satellite_has_its_bucket_in_its_own_region_and_the_functions_know_it(cloud):

@@ -8,7 +8,7 @@ import pytest
 from slackwater.model import bits
 from slackwater.model.batch_job import BatchJob
 from slackwater.model.clock import iso
-from slackwater.model.run import Unit
+from slackwater.model.run import StrangeMessage, Unit
 from slackwater.model.shard import ShardState
 from tests.unit.batch_rig import PREFIX, BatchWorld, all_answered, record
 
@@ -187,9 +187,9 @@ def test_a_region_that_cannot_be_asked_costs_the_message_nothing(world):
 
 
 def test_what_is_no_work_message_is_raised_and_goes_to_the_dead_letters(world):
-    with pytest.raises(KeyError):
+    with pytest.raises(StrangeMessage, match="verb"):
         world.do({"v": 1})
-    with pytest.raises(ValueError, match="no verb"):
+    with pytest.raises(StrangeMessage, match="no verb"):
         world.do({"v": 1, "do": "dance"})
 
 
