@@ -39,7 +39,7 @@ test-iam: setup-test ## the functions' roles: enough for what the product does, 
 	SLACKWATER_TEST_IAM=1 $(VENV)/bin/python -m pytest tests/iam $(PYTEST_ARGS)
 
 test-e2e: setup-test $(TOOLS)/.setup ## the built functions: by `sam deploy`, by Lambda's runtime interface, by Docker where there is one
-	$(VENV)/bin/python -m pytest tests/e2e $(PYTEST_ARGS)
+	SLACKWATER_TEST_DEPLOY=1 $(VENV)/bin/python -m pytest tests/e2e
 
 lint: $(TOOLS)/.setup setup-test ## ruff, mypy, import-linter, sam validate, cfn-lint (the workflow too)
 	$(TOOLS)/bin/ruff check .

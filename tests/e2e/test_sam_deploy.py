@@ -1,13 +1,14 @@
 """A stack that `sam deploy` made, from a build for this machine, in an embedded cloud that began with nothing.
 
 Nothing here knows how it came to be: `make deploy-local` is run as a person runs it, and then `slackwater` is told the
-stack's name and the endpoint, as on AWS. Skipped with the reason where sam is not installed.
+stack's name and the endpoint, as on AWS. Only where it is asked for: `make test-e2e` does.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -27,6 +28,9 @@ from tests.e2e.built import BUILD, make, shell_environment
 from tests.integration.test_cli_local import COMMAND, converse, exported, slackwater, write
 
 RATE = 60
+pytestmark = pytest.mark.skipif(
+    os.environ.get("SLACKWATER_TEST_DEPLOY") != "1", reason="takes some minutes: `make test-e2e` runs it"
+)
 PROBE = """
 import sys
 def handler(event, context):

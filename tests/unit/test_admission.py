@@ -283,3 +283,16 @@ def test_tiers_share_a_quota_and_kinds_of_routes_do_not():
     assert pools_of([*tiers, *others]) == [
         f"eu-west-1|{family}|{HAIKU}" for family in ("on_demand", "global", "cross_region")
     ]
+
+
+def test_a_flex_refusal_rests_the_flex_route_and_says_nothing_of_the_quota_that_others_share():
+    flex = Route("us-east-1", PLAIN.model_id, PLAIN.base_model, "regional", tier="flex")
+    world = World(WIDE)
+    for _ in range(2):
+        entered = world.enter(by=flex)
+        assert isinstance(entered, Ticket)
+        world.clock.advance(0.1)
+        world.admission.leave(entered, None, Fault.QUOTA_REQUESTS)
+    assert world.ledger.pool.requests.throttles == 0
+    assert isinstance(world.enter(by=flex), Wait)
+    assert isinstance(world.enter(), Ticket)

@@ -92,14 +92,17 @@ def probing(state: RouteState, now_s: float, prober: str, lease_s: float = PROBE
     return replace(state, prober=prober, probe_until_s=now_s + lease_s)
 
 
-def after_fault(state: RouteState, fault: str, now_s: float, started_s: float, rng: Random) -> RouteState:
+def after_fault(
+    state: RouteState, fault: str, now_s: float, started_s: float, rng: Random, *, least_s: float = LEAST_S
+) -> RouteState:
     """After a fault (a Fault's value) of a call that had started at `started_s`: while a route is closed only its probe
     says anything new, and that begins after the rest; earlier calls are of those who could not know of it yet. Nor does
-    a fault that is not the route's.
+    a fault that is not the route's. No rest is shorter than `least_s`.
     """
-    rest_s = rest_after(fault, state.strikes, rng)
-    if not rest_s or (state.strikes and started_s < state.rest_until_s):
+    drawn_s = rest_after(fault, state.strikes, rng)
+    if not drawn_s or (state.strikes and started_s < state.rest_until_s):
         return state
+    rest_s = max(drawn_s, least_s)
     return RouteState(state.strikes + 1, now_s, max(now_s + rest_s, state.rest_until_s))
 
 

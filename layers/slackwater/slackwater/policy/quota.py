@@ -166,9 +166,14 @@ class Meter:
             return self._first(before, now_s, elapsed_s, each)
         at_most = (before.taken + each) / elapsed_s
         calls = before.taken / max(each, 1e-9)
+        busy = before.taken >= BUSY * before.learned_per_s * elapsed_s
         if before.ceiling_per_s is not None:
+            if not busy and calls >= SURE_FROM:  # nobody came near the allowed: a stray refusal
+                return replace(self, learned_per_s=allowed, ceiling_per_s=max(before.ceiling_per_s, allowed))
             return self._learn(min(at_most, allowed), calls, each)
-        if before.taken >= BUSY * before.learned_per_s * elapsed_s:
+        if calls >= SURE_FROM and (not busy or elapsed_s < before.hold_s):
+            return self  # refused once below what has been taken for longer: a stray one, or others took a little
+        if busy:
             credit_s = before.burst(grain_s) - max(0.0, before.full_at_s - now_s)
             burst_s = before.burst_s * 1.5 if credit_s <= LEARNED_BURST_S else before.burst_s / 2
             learned = replace(self, burst_s=min(LONGEST_BURST_S, max(LEARNED_BURST_S, burst_s)))

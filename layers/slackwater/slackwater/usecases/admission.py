@@ -23,6 +23,7 @@ Answer = TypeVar("Answer")
 DRAW_S: Final = 0.8  # between two draws of a pool that had less than was asked for
 SEARCH_DRAW_S: Final = 0.2  # the same while a limit is searched for: a few seconds only
 LEAST_REAL_S: Final = 0.02  # a ledger's update takes about that long
+FLEX: Final = "flex"
 INPUT_MARGIN: Final = 1.05
 CLOSING_ATTEMPTS: Final = 3  # where the ledger is contended; what is lost then flows back by itself, throttles apart
 
@@ -127,6 +128,8 @@ class Admission:
         """Settles a call: an answer by what it used, a refusal, or a loss of which nothing is known and all is kept."""
         name, factor = self._pool_of(ticket.route)
         purse = self._purse(name)
+        if fault is not None and fault.is_quota and fault is not Fault.QUOTA_DAILY and ticket.route.tier == FLEX:
+            fault = Fault.CAPACITY  # flex is refused first, while the quota that it shares may have room for others
         if usage is not None:
             used = usage.input_tokens + usage.cache_write_tokens + usage.output_tokens * factor
             purse.owed_tokens += used - ticket.tokens

@@ -12,6 +12,7 @@ from slackwater.policy import health
 from slackwater.policy.health import Closed, RouteState
 
 ATTEMPTS: Final = 4
+LEAST_REST_REAL_S: Final = 0.25  # also where the clock runs fast: others must hear of a rest before it is over
 FRESH_S: Final = 1.0  # real seconds: a container knows what another learned within two
 
 
@@ -72,7 +73,8 @@ class RouteHealth:
             return health.after_nothing(state, self._owner, started_s)
         if self._in_a_row[name] < needed and not state.strikes:
             return state
-        return health.after_fault(state, fault, now_s, started_s, self._rng)
+        least_s = max(health.LEAST_S, LEAST_REST_REAL_S / self._clock.real_s(1.0))
+        return health.after_fault(state, fault, now_s, started_s, self._rng, least_s=least_s)
 
     def _item(self, name: str) -> Item:
         wall_s = self._clock.wall_s()
