@@ -269,6 +269,40 @@ def test_refusals_of_calls_that_had_started_before_anybody_could_know_count_once
     assert again == first
 
 
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0.01, 2000),  # seconds later
+            st.sampled_from(["draw", "give back", "requests refused", "tokens refused"]),
+            st.integers(1, 300),
+        ),
+        max_size=60,
+    ),
+    st.sampled_from([None, 0.5, 20.0]),
+    st.sampled_from([0.0, 24.0]),
+)
+def test_whatever_happens_a_limit_stays_a_positive_number_and_somebody_gets_in_at_last(history, told, grain_s):
+    pool, now_s = Pool(requests=Meter(told_per_s=told)), 1000.0
+    for later_s, what, number in history:
+        now_s += later_s
+        match what:
+            case "draw":
+                dealings = Dealings(calls=number, tokens_each=1000)
+            case "give back":
+                dealings = Dealings(requests=-number, tokens=-1000.0 * number)
+            case _:
+                dealings = Dealings(throttles=(Throttle(what.startswith("tokens"), now_s - 0.05, 1000),))
+        pool, _ = deal(pool, now_s, dealings, grain_s)
+        for meter in (pool.requests, pool.tokens):
+            assert meter.learned_per_s is None or meter.learned_per_s > 0
+            rate = meter.rate(now_s + 1, unmetered=True)
+            assert rate is None or rate > 0
+    at_s = pool.ready_at(now_s, 1, 1000, grain_s)
+    assert at_s < now_s + 10 * 86_400
+    assert pool.fresh(at_s + 1).room(at_s + 1, 1000, grain_s) != 0
+
+
 def test_a_refusal_for_tokens_says_nothing_of_requests():
     pool = deal(Pool(), 1000.0, Dealings(calls=5, tokens_each=1000), 0.0)[0]
     after = pool.throttled(1001.0, Throttle(True, 1000.9, 1000), 0.0)

@@ -164,8 +164,9 @@ class Meter:
         allowed = before.rate(now_s) or before._recent(now_s)
         if before.learned_per_s is None:
             return self._first(before, now_s, elapsed_s, each)
-        at_most = (before.taken + each) / elapsed_s
-        calls = before.taken / max(each, 1e-9)
+        taken = max(0.0, before.taken)  # more may have come back than was taken since
+        at_most = (taken + each) / elapsed_s
+        calls = taken / max(each, 1e-9)
         busy = before.taken >= BUSY * before.learned_per_s * elapsed_s
         if before.ceiling_per_s is not None:
             if not busy and calls >= SURE_FROM:  # nobody came near the allowed: a stray refusal
