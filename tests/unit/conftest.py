@@ -4,11 +4,16 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
+from hypothesis import HealthCheck, settings
 from moto import mock_aws
 
 from slackwater.adapters.ledger.runs import Runs
 from slackwater.adapters.ledger.table import Table
 from tests.unit.rig import Bucket, StillClock
+
+# How fast a machine makes up examples, or gets through one, says nothing of the product.
+settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unit")
 
 
 @pytest.fixture
