@@ -14,8 +14,8 @@ from slackwater.model.job import Job, Lane, Route
 from slackwater.model.usage import Usage
 from slackwater.policy.classify import Fault
 from slackwater.usecases.admission import Need, Ticket, Wait
-from slackwater.usecases.engine import Call
 from slackwater.usecases.ports import Answer, Outgoing
+from slackwater.usecases.tries import Call
 
 START = datetime(2026, 11, 25, 12, tzinfo=UTC)
 HAIKU = "anthropic.claude-haiku-4-5-20251001-v1:0"

@@ -12,7 +12,7 @@ from slackwater.model.job import Route
 from slackwater.model.usage import Usage
 from slackwater.policy.classify import Fault
 from slackwater.policy.quota import Meter, Pool
-from slackwater.usecases.admission import INPUT_MARGIN, Admission, Need, Ticket, Wait, pool_name, pools_of
+from slackwater.usecases.admission import INPUT_MARGIN, Admission, Need, Ticket, Wait, pool_name
 from tests.unit.rig import HAIKU, StillClock, route
 
 PLAIN = Route("us-east-1", "amazon.nova-micro-v1:0", "amazon.nova-micro-v1:0", "regional")
@@ -280,7 +280,7 @@ def test_room_is_expected_when_the_ledger_says_so():
 def test_tiers_share_a_quota_and_kinds_of_routes_do_not():
     tiers = [Route("eu-west-1", HAIKU, HAIKU, "regional", 1, tier) for tier in ("default", "flex", "priority")]
     others = [Route("eu-west-1", f"{prefix}.{HAIKU}", HAIKU, "regional") for prefix in ("global", "eu")]
-    assert pools_of([*tiers, *others]) == [
+    assert list(dict.fromkeys(map(pool_name, [*tiers, *others]))) == [
         f"eu-west-1|{family}|{HAIKU}" for family in ("on_demand", "global", "cross_region")
     ]
 

@@ -15,9 +15,10 @@ from slackwater.model.job import Job, Lane
 from slackwater.model.run import PackMessage, Unit
 from slackwater.policy.prices import load_price_book
 from slackwater.usecases.dispatch import Dispatch
-from slackwater.usecases.engine import Call, Engine, Unfinished
+from slackwater.usecases.engine import Engine
 from slackwater.usecases.parts import Parts
 from slackwater.usecases.settle import Settle
+from slackwater.usecases.tries import Call, Unfinished
 from tests.unit.rig import ROUTES, START, Doors, Executions, Model, Outbox, Rested, answer, fails
 
 MESSAGE = PackMessage("r1", "p1", "00000")

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from slackwater.model.errors import CallFailed, Lost
 from slackwater.policy.blame import MAX_BROKEN, MAX_BROKEN_IN_OUTAGE
 from slackwater.policy.prices import load_price_book
-from slackwater.usecases.engine import FLUSH_ROWS, MAX_OPEN, Call, Engine, Unfinished
+from slackwater.usecases.engine import FLUSH_ROWS, MAX_OPEN, Engine
+from slackwater.usecases.tries import Call, Unfinished
 from tests.unit.rig import ROUTES, Doors, Model, Rested, StillClock, answer, call, fails
 
 

@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeVar
 
 from slackwater.model.clock import Clock
 from slackwater.model.errors import Contended
-from slackwater.model.job import Route
+from slackwater.model.job import Lane, Route
 from slackwater.model.usage import Usage
 from slackwater.policy.burn_down import burn_down
 from slackwater.policy.classify import Fault
@@ -23,7 +23,6 @@ Answer = TypeVar("Answer")
 DRAW_S: Final = 0.8  # between two draws of a pool that had less than was asked for
 SEARCH_DRAW_S: Final = 0.2  # the same while a limit is searched for: a few seconds only
 LEAST_REAL_S: Final = 0.02  # a ledger's update takes about that long
-FLEX: Final = "flex"
 INPUT_MARGIN: Final = 1.05
 CLOSING_ATTEMPTS: Final = 3  # where the ledger is contended; what is lost then flows back by itself, throttles apart
 
@@ -128,7 +127,7 @@ class Admission:
         """Settles a call: an answer by what it used, a refusal, or a loss of which nothing is known and all is kept."""
         name, factor = self._pool_of(ticket.route)
         purse = self._purse(name)
-        if fault is not None and fault.is_quota and fault is not Fault.QUOTA_DAILY and ticket.route.tier == FLEX:
+        if fault is not None and fault.is_quota and fault is not Fault.QUOTA_DAILY and ticket.route.tier == Lane.FLEX:
             fault = Fault.CAPACITY  # flex is refused first, while the quota that it shares may have room for others
         if usage is not None:
             used = usage.input_tokens + usage.cache_write_tokens + usage.output_tokens * factor
@@ -270,11 +269,6 @@ def pool_name(route: Route) -> str:
     else:
         family = "global" if route.model_id.startswith("global.") else "cross_region"
     return f"{route.region}|{family}|{route.base_model}"
-
-
-def pools_of(routes: Sequence[Route]) -> list[str]:
-    """The pools of these routes, each once."""
-    return list(dict.fromkeys(map(pool_name, routes)))
 
 
 def _unmeasured(pool: Pool) -> bool:

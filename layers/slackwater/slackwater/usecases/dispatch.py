@@ -12,10 +12,11 @@ from slackwater.model.clock import Clock
 from slackwater.model.job import Job
 from slackwater.model.run import PackMessage
 from slackwater.policy import send_back
-from slackwater.usecases.engine import Call, Engine, Unfinished, rerouted
+from slackwater.usecases.engine import Engine
 from slackwater.usecases.parts import Parts
 from slackwater.usecases.ports import Documents, Outgoing, Sender
 from slackwater.usecases.settle import Settle
+from slackwater.usecases.tries import Call, Unfinished, rerouted
 
 LEASE_S: Final = 85.0  # below the 90 s visibility: a message that comes back finds its pack free
 

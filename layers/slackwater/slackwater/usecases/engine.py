@@ -37,8 +37,6 @@ IDLE_TOTAL_S: Final = 2.0
 """Real seconds that a worker with nothing in flight waits for room, at once and in all: about what sending the work
 back and starting on it anew would cost."""
 
-__all__ = ["MAX_OPEN", "Admission", "Call", "Engine", "Sink", "Unfinished", "rerouted"]
-
 
 class Sink(Protocol):
     """Where a worker's progress is kept. Raises Lost when another worker owns the work now."""
@@ -46,11 +44,6 @@ class Sink(Protocol):
     def starting(self, calls: Sequence[Call]) -> None: ...
     def losing(self, call: Call) -> None: ...
     def store(self, rows: Sequence[tuple[Call, dict[str, Any]]]) -> None: ...
-
-
-def rerouted(rows: Sequence[tuple[Call, dict[str, Any]]]) -> list[Call]:
-    """The answered calls that did not go by their first route: it was full, or resting."""
-    return [c for c, row in rows if row["status"] == "succeeded" and row["route"] != c.routes[0].name]
 
 
 class Admission(Protocol):

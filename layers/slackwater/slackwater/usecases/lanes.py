@@ -18,8 +18,8 @@ from slackwater.policy.prices import PriceBook
 from slackwater.policy.routes import batch_routes, batch_types, flex_routes, resolve_routes
 from slackwater.policy.tokens import input_tokens, max_output_tokens
 from slackwater.usecases.claims import Mine
-from slackwater.usecases.engine import Call
 from slackwater.usecases.routing import Routing
+from slackwater.usecases.tries import Call
 
 IN_FRONT: Final = 50  # jobs that are reckoned to be called before this one: a batch of messages
 

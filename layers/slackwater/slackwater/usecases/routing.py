@@ -11,7 +11,7 @@ from slackwater.policy.capability import Capability
 from slackwater.policy.prices import PriceBook
 from slackwater.policy.routes import flex_routes, resolve_routes, typical_price
 from slackwater.policy.weights import order
-from slackwater.usecases.engine import Call
+from slackwater.usecases.tries import Call
 
 
 class Pinned(Protocol):

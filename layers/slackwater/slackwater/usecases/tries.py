@@ -1,8 +1,9 @@
 """What has become of a call so far in one pass, and when a failure is its last."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from slackwater.model.job import Job, Lane, Route
 from slackwater.policy import blame, durations
@@ -77,6 +78,11 @@ def begin(call: Call) -> Tries:
     max_tokens = max_output_tokens(request)
     timeout_s = durations.read_timeout_s(call.routes[0].base_model, max_tokens, flex=call.lane is Lane.FLEX)
     return Tries(call, Need(input_tokens(request), max_tokens), timeout_s, list(call.routes))
+
+
+def rerouted(rows: Sequence[tuple[Call, dict[str, Any]]]) -> list[Call]:
+    """The answered calls that did not go by their first route: it was full, or resting."""
+    return [c for c, row in rows if row["status"] == "succeeded" and row["route"] != c.routes[0].name]
 
 
 _JOB_REMEDY = "the model refuses this request: mend the request"
