@@ -1,16 +1,21 @@
 """A container's side of the quota ledger: how much it draws, what it gives back, and where a call waits."""
 
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slackwater.adapters.ledger.in_memory import HealthInMemory, QuotasInMemory
+from slackwater.adapters.ledger.in_memory import QuotasInMemory
+from slackwater.model.clock import Clock
 from slackwater.model.errors import Contended
 from slackwater.model.job import Route
 from slackwater.model.usage import Usage
+from slackwater.policy import health
 from slackwater.policy.classify import Fault
+from slackwater.policy.health import Closed, MayProbe, RouteState
 from slackwater.policy.quota import Meter, Pool
 from slackwater.usecases.admission import INPUT_MARGIN, Admission, Need, Ticket, Wait, pool_name
 from tests.unit.rig import HAIKU, StillClock, route
@@ -19,6 +24,53 @@ PLAIN = Route("us-east-1", "amazon.nova-micro-v1:0", "amazon.nova-micro-v1:0", "
 NEED = Need(100, 50)
 RESERVED = 100 * INPUT_MARGIN + 50
 WIDE = Pool(requests=Meter(told_per_s=1000), tokens=Meter(told_per_s=1e6))
+
+
+class HealthInMemory:
+    """The rules of `policy.health` without a table."""
+
+    def __init__(self, clock: Clock, rng: Random) -> None:
+        self._clock = clock
+        self._rng = rng
+        self._states: dict[str, RouteState] = {}
+        self._in_a_row: dict[str, int] = {}
+
+    def gate(self, name: str) -> datetime | None:
+        """Until when no call may go by the route; None if one may now."""
+        state = self._states.get(name)
+        if state is None:
+            return None
+        now_s = self._clock.now().timestamp()
+        verdict = health.gate(state, now_s, self._rng.random())
+        if isinstance(verdict, Closed):
+            return datetime.fromtimestamp(verdict.until_s, UTC)
+        if isinstance(verdict, MayProbe):
+            self._states[name] = health.probing(state, now_s, "this one")
+        return None
+
+    def resting(self, names: Sequence[str]) -> Mapping[str, datetime]:
+        """The routes among `names` that rest now, and until when."""
+        now_s = self._clock.now().timestamp()
+        ends = {name: self._states[name].rest_until_s for name in names if name in self._states}
+        return {name: datetime.fromtimestamp(at_s, UTC) for name, at_s in ends.items() if at_s > now_s}
+
+    def report(self, name: str, fault: str | None, started_at: datetime) -> None:
+        """`fault` of a call over this route, None for an answer."""
+        state = self._states.get(name, RouteState())
+        now_s, started_s = self._clock.now().timestamp(), started_at.timestamp()
+        if fault is None:
+            self._in_a_row.pop(name, None)
+            if name in self._states:
+                self._states[name] = health.after_answer(state, now_s, started_s)
+            return
+        needed = health.faults_before_rest(fault)
+        if needed is None:
+            if name in self._states:
+                self._states[name] = health.after_nothing(state, "this one", started_s)
+            return
+        self._in_a_row[name] = self._in_a_row.get(name, 0) + 1
+        if state.strikes or self._in_a_row[name] >= needed:
+            self._states[name] = health.after_fault(state, fault, now_s, started_s, self._rng)
 
 
 class Ledger(QuotasInMemory):
