@@ -17,7 +17,9 @@ from slackwater.policy.durations import longest_answer_tokens
 from slackwater.policy.prices import load_price_book
 from slackwater.usecases.file_options import FileOptions
 from slackwater.usecases.place import Place
-from slackwater.usecases.plan import MAX_ITEMS, Plan, Planner, Stack
+from slackwater.usecases.plan import Plan
+from slackwater.usecases.planned import MAX_ITEMS
+from slackwater.usecases.planner import Planner, Stack
 from slackwater.usecases.survey import Survey, survey
 from slackwater.usecases.surveyor import Block
 from tests.unit.rig import START, Bucket, StillClock

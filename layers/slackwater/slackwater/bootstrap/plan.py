@@ -2,7 +2,8 @@
 
 from slackwater.bootstrap.profiled import ProfiledKit
 from slackwater.settings import Settings
-from slackwater.usecases.plan import Plan, Stack
+from slackwater.usecases.plan import Plan
+from slackwater.usecases.planner import Stack
 
 
 def build(settings: Settings) -> Plan:

@@ -1,0 +1,296 @@
+"""The pure part of a plan: a lane for each class of jobs, and shards for those that go by batch."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from slackwater.model.clock import iso
+from slackwater.model.job import Lane
+from slackwater.model.native import INVOKE_MODEL
+from slackwater.model.profile import Profile, Profiles
+from slackwater.policy.capability import Capability
+from slackwater.policy.choose import Drain, JobLoad, Ways, choose
+from slackwater.policy.cut import BlockLoad, cut_shards
+from slackwater.policy.forecast import PRIOR, Forecast, guard_at
+from slackwater.policy.prices import PriceBook
+from slackwater.policy.routes import batch_routes, batch_shares, batch_types, flex_routes, resolve_routes, typical_price
+from slackwater.usecases.planned import (
+    ClassPlan,
+    GroupPlan,
+    batch_only,
+    class_document,
+    lanes_document,
+    map_items,
+    plan_warnings,
+    route_document,
+    span,
+)
+from slackwater.usecases.survey import Survey
+
+VERSION: Final = 1
+MAX_SHARDS: Final = 250
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What this stack can do: the regions that have a batch bucket, and how fast the calling lanes drain while no
+    quota is known."""
+
+    batch_regions: tuple[str, ...]
+    batch_enabled: bool
+    drain_jobs_per_s: float
+
+
+class Planner:
+    """The pure part: the same survey at the same moment gives the same plan."""
+
+    def __init__(
+        self,
+        *,
+        profiles: Profiles,
+        prices: PriceBook,
+        capability: Capability,
+        stack: Stack,
+        forecast: Forecast = PRIOR,
+    ) -> None:
+        self._profiles = profiles
+        self._prices = prices
+        self._capability = capability
+        self._stack = stack
+        self._forecast = forecast
+        self._ways: dict[str, Ways] = {}
+
+    def plan(self, survey: Survey, *, deadline: datetime, now: datetime, profiles_version: str) -> dict[str, Any]:
+        """The document `plan.json`. `deadline` is that of rows that name none. Raises ConfigurationError for a
+        profile that AWS's offer does not allow."""
+        classes, groups = self.decide(survey, deadline=deadline, now=now)
+        document = survey.classes.to_json()
+        for written, entry in zip(document["classes"], classes, strict=True):
+            written["plan"] = class_document(entry)
+        group_documents = [self._group_document(group) for group in groups]
+        return {
+            "v": VERSION,
+            "run_id": survey.run_id,
+            "planned_at": iso(now),
+            "deadline": iso(deadline),
+            "price_version": self._prices.version,
+            "profiles_version": profiles_version,
+            "forecast": self._forecast.as_json(),
+            "blocks": [asdict(block) for block in survey.blocks],
+            **document,
+            "groups": group_documents,
+            "lanes": lanes_document(classes, groups),
+            "items": map_items(survey.blocks, classes, group_documents),
+            "warnings": plan_warnings(classes),
+        }
+
+    def decide(self, survey: Survey, *, deadline: datetime, now: datetime) -> tuple[list[ClassPlan], list[GroupPlan]]:
+        """The survey's classes, in its order, each with its decision, and the groups that are cut into batch jobs. As
+        `plan` decides, without its document. Raises ConfigurationError."""
+        classes = self._decide(survey, deadline, now)
+        groups = self._groups(classes)
+        index = {id(entry): i for i, group in enumerate(groups) for entry in group.classes}
+        for entry in classes:
+            entry.group = index.get(id(entry))
+        return classes, groups
+
+    def ways(self, name: str) -> Ways:
+        """What the profile of that name offers in this stack."""
+        if name not in self._ways:
+            profile = self._profiles.named(name)
+            calling = resolve_routes(profile, self._capability, self._prices, name=name)
+            batch = batch_routes(
+                profile, calling, self._capability, self._prices, deployed=self._stack.batch_regions, name=name
+            )
+            self._ways[name] = Ways(
+                lanes=profile.lanes,
+                mode=profile.mode,
+                calling=calling,
+                flex=flex_routes(calling, self._capability),
+                batch=batch,
+                batch_enabled=self._stack.batch_enabled,
+                batch_structured_output=profile.batch_structured_output,
+                batch_types=batch_types(batch, self._capability),
+            )
+        return self._ways[name]
+
+    def _decide(self, survey: Survey, default: datetime, now: datetime) -> list[ClassPlan]:
+        """Earliest deadline first: what is called for earlier deadlines is ahead in the queue. In the order of the
+        survey."""
+        order = sorted(enumerate(survey.classes), key=lambda pair: (pair[1].deadline or default, pair[0]))
+        decided: dict[int, ClassPlan] = {}
+        ahead = 0
+        for position, jobs in order:
+            total = jobs.total
+            deadline = jobs.deadline or default
+            decision = choose(
+                JobLoad(total.jobs, total.input_tokens, total.max_output_tokens, jobs.key.traits, jobs.key.lane),
+                deadline=deadline,
+                now=now,
+                ways=self.ways(jobs.key.profile),
+                prices=self._prices,
+                forecast=self._forecast,
+                drain=Drain(
+                    call_s=(ahead + total.jobs) / self._stack.drain_jobs_per_s,
+                    rescue_s=self._rescue_s(jobs.key.profile, total.jobs),
+                ),
+            )
+            if decision.lane in (Lane.ON_DEMAND, Lane.FLEX):
+                ahead += total.jobs
+            decided[position] = ClassPlan(jobs, total, deadline, decision)
+        return [decided[i] for i in range(len(decided))]
+
+    def _rescue_s(self, profile: str, records: int) -> float:
+        """One batch job may be late as a whole; that all are is beyond what is planned for."""
+        return min(records, self._max_records(profile)) / self._stack.drain_jobs_per_s
+
+    # ------------------------------------------------------------------ groups
+
+    def _groups(self, classes: Sequence[ClassPlan]) -> list[GroupPlan]:
+        """Batch-bound classes, cut. Those that end up without any shard go to their calling lanes, with the reason."""
+        alike: dict[tuple[str, bool], list[ClassPlan]] = {}  # one shard holds one profile's jobs of one request type
+        for entry in classes:
+            if entry.decision.lane is Lane.BATCH:
+                key = entry.jobs.key
+                alike.setdefault((key.profile, INVOKE_MODEL in key.traits), []).append(entry)
+        bundles = [
+            (name, bundle)
+            for (name, _), entries in alike.items()
+            for bundle in _bundles(entries, self._min_records(name))
+        ]
+        groups = [self._cut(name, bundle, spread=True) for name, bundle in bundles]
+        if sum(len(group.cut.shards) for group in groups) > MAX_SHARDS:
+            groups = [self._cut(name, bundle, spread=False) for name, bundle in bundles]
+        kept, shards = [], 0
+        for group in sorted(groups, key=lambda group: -group.records):
+            fits = shards + len(group.cut.shards) <= MAX_SHARDS
+            if group.cut.shards and fits:
+                kept.append(group)
+                shards += len(group.cut.shards)
+            else:
+                _leave(group, "more batch jobs than one run may have" if not fits else group.cut.leftover[0].reason)
+        return kept
+
+    def _min_records(self, profile: str) -> int:
+        return self._capability.min_records(self._profiles.named(profile).model)
+
+    def _max_records(self, profile: str) -> int:
+        named = self._profiles.named(profile)
+        largest = self._capability.max_records(named.model)
+        return min(largest, named.batch_max_records or largest)
+
+    def _max_bytes(self, profile: str) -> int:
+        named = self._profiles.named(profile)
+        largest = self._capability.max_shard_bytes(named.model)
+        return min(largest, named.batch_max_bytes or largest)
+
+    def _cut(self, name: str, classes: Sequence[ClassPlan], *, spread: bool) -> GroupPlan:
+        ways = self.ways(name)
+        routes = batch_shares(ways.mode, ways.batch, typical_price(self._prices, Lane.BATCH))
+        if not spread:
+            routes = (max(routes, key=lambda route: route.weight),)
+        blocks: dict[str, list[int]] = {}
+        for entry in classes:
+            for block, load in entry.jobs.blocks.items():
+                sums = blocks.setdefault(block, [0, 0])
+                sums[0] += load.jobs
+                sums[1] += load.bytes
+        loads = tuple(BlockLoad(block, *blocks[block]) for block in sorted(blocks))
+        cut = cut_shards(
+            loads,
+            [(route.region, route.weight) for route in routes],
+            max_records=self._max_records(name),
+            max_bytes=self._max_bytes(name),
+            min_records=self._min_records(name),
+        )
+        return GroupPlan(name, tuple(classes), loads, ways.batch, cut)
+
+    def _group_document(self, group: GroupPlan) -> dict[str, Any]:
+        profile: Profile = self._profiles.named(group.profile)
+        offsets, ordinal = {}, 0
+        for load in group.blocks:
+            offsets[load.block] = ordinal
+            ordinal += load.records
+        largest = max(shard.records for shard in group.cut.shards)
+        earliest = min(entry.deadline for entry in group.classes)
+        return {
+            "profile": group.profile,
+            "home_region": profile.home_region,
+            "routes": [route_document(route) for route in group.routes],
+            "deadline_at": iso(max(entry.deadline for entry in group.classes)),
+            "guard_at": iso(guard_at(earliest, largest / self._stack.drain_jobs_per_s)),
+            "rescue_lane": next(
+                (entry.decision.fallback for entry in group.classes if entry.decision.fallback), Lane.ON_DEMAND
+            ).value,
+            "records": group.records,
+            "offsets": offsets,
+            "shards": [
+                {
+                    "region": shard.region,
+                    "first": shard.start_record,
+                    "records": shard.records,
+                    "blocks": span(group.blocks, offsets, shard.start_record, shard.end_record),
+                }
+                for shard in group.cut.shards
+            ],
+            "leftover": [
+                {
+                    "first": piece.start_record,
+                    "records": piece.records,
+                    "blocks": span(group.blocks, offsets, piece.start_record, piece.end_record),
+                    "reason": piece.reason,
+                }
+                for piece in group.cut.leftover
+            ],
+        }
+
+
+def _bundles(entries: Sequence[ClassPlan], min_records: int) -> list[list[ClassPlan]]:
+    """Classes of one profile that share shards. A shard is stopped for its earliest deadline, so classes with other
+    deadlines stay apart if they are large enough; a small one joins the next earlier bundle, whose guard it does not
+    move."""
+    bundles: list[list[ClassPlan]] = []
+    small: list[ClassPlan] = []
+    by_deadline: dict[datetime, list[ClassPlan]] = {}
+    for entry in sorted(entries, key=lambda entry: entry.deadline):
+        by_deadline.setdefault(entry.deadline, []).append(entry)
+    for together in by_deadline.values():
+        if sum(entry.total.jobs for entry in together) >= min_records:
+            bundles.append([*small, *together])
+            small = []
+        elif bundles:
+            bundles[-1].extend(together)
+        else:
+            small.extend(together)
+            if sum(entry.total.jobs for entry in small) >= min_records:
+                bundles.append(small)
+                small = []
+    return [*bundles, small] if small else bundles
+
+
+def _leave(group: GroupPlan, reason: str) -> None:
+    """All of a group's jobs go to their calling lanes; those that must go by batch are refused."""
+    for entry in group.classes:
+        ways = {way.lane: way for way in entry.decision.ways}
+        why = f"batch: {reason} ({group.records} in all)"
+        lane = None if entry.forced_batch else entry.decision.fallback
+        if lane is None:
+            entry.decision = replace(
+                entry.decision,
+                lane=None,
+                routes=(),
+                cost_pico=None,
+                expected_finish=None,
+                reasons=(batch_only(entry, f"cannot be taken: {reason}"),),
+            )
+        else:
+            way = ways[lane]
+            entry.decision = replace(
+                entry.decision,
+                lane=lane,
+                routes=way.routes,
+                cost_pico=way.cost_pico,
+                expected_finish=way.expected_finish,
+                reasons=(f"{lane}: what is left without batch", why),
+            )
