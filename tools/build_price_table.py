@@ -11,18 +11,26 @@ people read the diff.
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from slackwater.policy.price_table import KINDS, PRICES, VERSION, price_text, render
+
 Facts = Mapping[str, Any]
 
-PRICES = (
-    "input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "batch_input", "batch_output",
-    "flex_input", "flex_output", "priority_input", "priority_output",
-)  # fmt: skip
-KINDS = ("regional", "global")
+# Which of AWS's bulk offers prices a model, by the prefix of its id, and by which names that is not its own the offer
+# calls it: `slackwater prices refresh` maps by these names, exactly, and by nothing else.
+MARKETPLACE_PROVIDERS = ("anthropic.",)
+OFFER_NAMES = {
+    "openai.gpt-oss-20b-1:0": ["openai.gpt-oss-20b"],
+    "openai.gpt-oss-120b-1:0": ["openai.gpt-oss-120b"],
+    "qwen.qwen3-32b-v1:0": ["qwen.qwen3-32b"],
+    "qwen.qwen3-coder-480b-a35b-v1:0": ["qwen.qwen3-coder-480b-a35b-instruct"],
+    "qwen.qwen3-next-80b-a3b": ["qwen.qwen3-next-80b-a3b-instruct"],
+    "mistral.mistral-large-3-675b-instruct": ["mistral.mistral-large-3-675b-instruct"],
+}
 
 # Output tokens count this often against a tokens-per-minute quota. The longest prefix of the model id wins.
 # https://docs.aws.amazon.com/bedrock/latest/userguide/quotas-token-burndown.html
@@ -77,14 +85,10 @@ def price(value: Any, where: str) -> str | None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
         raise ValueError(f"{where}: a price is a number or null")
-    amount = Decimal(value)
-    if not amount.is_finite() or amount < 0:
-        raise ValueError(f"{where}: a price is not negative")
-    text = format(amount, "f")
-    text = text.rstrip("0").rstrip(".") if "." in text else text
-    if len(text.partition(".")[2]) > 6:
-        raise ValueError(f"{where}: finer than six decimals")
-    return text
+    try:
+        return price_text(value)
+    except ValueError as exc:
+        raise ValueError(f"{where}: {exc}") from None
 
 
 def burn_down(model_id: str) -> int:
@@ -110,6 +114,8 @@ def model_entry(model: Facts, long_context: Facts) -> dict[str, Any]:
         "cache_min_tokens": CACHE_MIN_TOKENS.get(model_id),
         "tools": None,
         "long_context": tiers,
+        "offer": "AmazonBedrockFoundationModels" if model_id.startswith(MARKETPLACE_PROVIDERS) else "AmazonBedrock",
+        "offer_names": [model["name"], *OFFER_NAMES.get(model_id, ())],
     }
 
 
@@ -142,7 +148,7 @@ def table(facts: Facts) -> dict[str, Any]:
         for name, source in facts["sources"].items()
     }
     return {
-        "v": 1,
+        "v": VERSION,
         "version": facts["generated"],
         "currency": facts["currency"],
         "unit": facts["unit"],
@@ -154,22 +160,6 @@ def table(facts: Facts) -> dict[str, Any]:
         "models": models,
         "rows": rows,
     }
-
-
-def render(content: Facts) -> str:
-    """JSON with one member, model or row a line."""
-
-    def compact(value: Any) -> str:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-    def listed(items: Iterable[Any]) -> str:
-        return "[\n" + ",\n".join(compact(item) for item in items) + "\n]"
-
-    members = (
-        f"{compact(name)}:{listed(value) if name in ('models', 'rows', 'notes') else compact(value)}"
-        for name, value in content.items()
-    )
-    return "{\n" + ",\n".join(members) + "\n}\n"
 
 
 def main(arguments: list[str]) -> int:

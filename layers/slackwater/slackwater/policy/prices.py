@@ -1,4 +1,4 @@
-"""Prices per model × source region × kind of route × lane and tier, and what an answer cost.
+"""Prices per model × source region × kind of route × lane, tier and cache, and what an answer cost.
 
 The price of a call is that of its *source* region, the endpoint called, wherever AWS serves it
 (https://docs.aws.amazon.com/bedrock/latest/userguide/cross-region-inference.html). The look-up never guesses: what
@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib.resources import files
-from itertools import takewhile
 from typing import Any, Literal, Self
 
 import orjson
@@ -23,7 +22,9 @@ PriceKind = Literal["regional", "global"]
 
 LaneName = Literal["on_demand", "flex", "batch"]
 
-READABLE_VERSIONS = frozenset({1})
+READABLE_VERSIONS = frozenset({1, 2})
+"""2 adds, all optional: cache prices of a tier, `long` prices and `effective` dates of a row, and where the bulk offers
+name a model (`offer`, `offer_names`)."""
 
 # Which fields of a row price a served tier. `reserved` is missing: a monthly rent, no price per token.
 _TIER_FIELDS = {"default": "", "standard": "", "flex": "flex_", "priority": "priority_"}
@@ -31,8 +32,8 @@ _CACHE_FIELDS = ("cache_read", "cache_write_5m", "cache_write_1h")
 _LANE_TIER = {"on_demand": "default", "flex": "flex", "batch": "default"}
 
 
-# model, region, kind, lane, served tier, long-context multiplier
-_Key = tuple[str, str, str, str, str | None, Decimal | None]
+# model, region, kind, lane, served tier, the long-context limit that the prompt passed
+_Key = tuple[str, str, str, str, str | None, int | None]
 
 
 class PriceTableError(ValueError):
@@ -83,10 +84,11 @@ class PriceBook:
         self._rows: dict[tuple[str, str, str], Mapping[str, Any]] = {
             (row["model_id"], row["region"], row["kind"]): row for row in table["rows"]
         }
-        self._tiers: dict[str, tuple[tuple[int, Decimal], ...]] = {
-            model["model_id"]: tuple(
-                sorted((tier["above_input_tokens"], Decimal(tier["multiplier"])) for tier in model["long_context"])
-            )
+        self._tiers: dict[str, Mapping[int, Decimal | None]] = {
+            model["model_id"]: {
+                tier["above_input_tokens"]: None if tier["multiplier"] is None else Decimal(tier["multiplier"])
+                for tier in sorted(model["long_context"], key=lambda tier: int(tier["above_input_tokens"]))
+            }
             for model in table["models"]
             if model["long_context"]
         }
@@ -114,12 +116,12 @@ class PriceBook:
         lane's own. Batch knows no tiers. `input_tokens` is the whole prompt, cached tokens included; a model with
         long-context prices has no price without it.
         """
-        multiplier = None
+        passed = None
         if model_id in self._tiers:
             if input_tokens is None:
                 return None
-            multiplier = self._multiplier(model_id, input_tokens)
-        key = (model_id, region, kind, lane, tier, multiplier)
+            passed = max((limit for limit in self._tiers[model_id] if input_tokens > limit), default=None)
+        key = (model_id, region, kind, lane, tier, passed)
         if key not in self._known:
             self._known[key] = self._look_up(key)
         return self._known[key]
@@ -140,35 +142,31 @@ class PriceBook:
         """Whether the price depends on the length of the prompt."""
         return model_id in self._tiers
 
-    def _multiplier(self, model_id: str, input_tokens: int) -> Decimal | None:
-        passed = list(takewhile(lambda tier: input_tokens > tier[0], self._tiers[model_id]))
-        return passed[-1][1] if passed else None
+    def length_bracket(self, model_id: str, input_tokens: int) -> int:
+        """Which of the model's prices by prompt length holds: 0 is the first, and the only one of most models."""
+        return sum(input_tokens > above for above in self._tiers.get(model_id, ()))
 
     def _look_up(self, key: _Key) -> Rates | None:
-        model_id, region, kind, lane, tier, multiplier = key
+        model_id, region, kind, lane, tier, passed = key
         row = self._rows.get((model_id, region, kind))
         prefix = _field_prefix(lane, tier)
         if row is None or prefix is None:
             return None
+        factor = Decimal(1) if passed is None else self._tiers[model_id][passed]
+        listed = {} if passed is None else row.get("long", {})
 
         def rate(name: str) -> int | None:
-            text = row[name]
-            return None if text is None else pico_per_token(Decimal(text) * (multiplier or 1))
+            if listed.get(name) is not None:
+                return pico_per_token(listed[name])
+            text = row.get(name)
+            return None if text is None or factor is None else pico_per_token(Decimal(text) * factor)
 
         inputs, outputs = rate(f"{prefix}input"), rate(f"{prefix}output")
         if inputs is None or outputs is None:
             return None
-        if prefix:  # the list prices caching for the standard tier only; batch has none
-            derived = not {f"{prefix}input", f"{prefix}output"}.isdisjoint(row["derived"])
-            return Rates(inputs, outputs, derived=derived)
-        return Rates(
-            inputs,
-            outputs,
-            cache_read_pico=rate("cache_read"),
-            cache_write_5m_pico=rate("cache_write_5m"),
-            cache_write_1h_pico=rate("cache_write_1h"),
-            derived=not {"input", "output", *_CACHE_FIELDS}.isdisjoint(row["derived"]),
-        )
+        cached = {f"{name}_pico": rate(f"{prefix}{name}") for name in _CACHE_FIELDS} if lane != "batch" else {}
+        used = {f"{prefix}{name}" for name in ("input", "output", *_CACHE_FIELDS)}
+        return Rates(inputs, outputs, **cached, derived=not used.isdisjoint(row["derived"]))
 
 
 def list_pico(book: PriceBook, model_id: str, home_region: str, usage: Usage | None) -> int | None:
@@ -184,6 +182,8 @@ def read_table(data: bytes) -> dict[str, Any]:
         raise PriceTableError("the price table is not JSON") from exc
     if not isinstance(table, dict) or table.get("v") not in READABLE_VERSIONS:
         raise PriceTableError("the price table is of an unknown version")
+    if not isinstance(table.get("version"), str) or not all(isinstance(table.get(n), list) for n in ("models", "rows")):
+        raise PriceTableError("the price table lacks its version, models or rows")
     return table
 
 
