@@ -247,10 +247,11 @@ def _not_by_batch(scene: _Scene) -> str | None:
     return None
 
 
-def _lane_cost(lane: Lane, scene: _Scene) -> int | None:
-    """What the jobs cost on a lane as its mode spreads them: the weighted mean, the cheapest route, or the first."""
-    routes, mode = scene.ways.of(lane), scene.ways.mode
-    costs = [_route_cost(lane, route, scene) for route in routes]
+def lane_cost_pico(lane: Lane, load: JobLoad, ways: Ways, prices: PriceBook) -> int | None:
+    """What the jobs cost on a lane as its mode spreads them: the weighted mean, the cheapest route, or the first; None
+    where that is unknown. The lane has a route."""
+    routes, mode = ways.of(lane), ways.mode
+    costs = [_route_cost(lane, route, load, prices) for route in routes]
     if mode is Mode.PRIMARY:
         return costs[0]
     known = [cost for cost in costs if cost is not None]
@@ -262,11 +263,14 @@ def _lane_cost(lane: Lane, scene: _Scene) -> int | None:
     return sum(cost * route.weight for cost, route in zip(known, routes, strict=True)) // total
 
 
-def _route_cost(lane: Lane, route: Route, scene: _Scene) -> int | None:
-    load = scene.load
+def _lane_cost(lane: Lane, scene: _Scene) -> int | None:
+    return lane_cost_pico(lane, scene.load, scene.ways, scene.prices)
+
+
+def _route_cost(lane: Lane, route: Route, load: JobLoad, prices: PriceBook) -> int | None:
     mean_input = -(-load.input_tokens // max(1, load.jobs))
     tier = route.tier if lane is Lane.ON_DEMAND else None
-    rates = scene.prices.rates(route.base_model, route.region, route.kind, lane.value, tier, input_tokens=mean_input)
+    rates = prices.rates(route.base_model, route.region, route.kind, lane.value, tier, input_tokens=mean_input)
     if rates is None or (lane is Lane.FLEX and traits_of.CACHE in load.traits):
         return None  # no list has cache prices for flex
     return load.input_tokens * rates.input_pico + load.max_output_tokens * rates.output_pico
