@@ -154,7 +154,7 @@ def test_a_pack_comes_back_when_a_useful_part_of_it_may_start_in_its_runs_group_
     later = [Unfinished(c, c.job.deadline - timedelta(days=1)) for c in _calls("r1", "on_demand", _rows(99), "00000")]
 
     def sent_back(unfinished):
-        engine = SimpleNamespace(run=lambda calls, sink, stop_at_wall_s: unfinished)
+        engine = SimpleNamespace(run=lambda calls, sink, stop_at_wall_s: unfinished, take_throttles=dict)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("tests.unit.test_dispatch.Engine", lambda **_: engine)
             world.dispatch(message=PackMessage("r1", "p1", "00000", len(world.queue.sent)))

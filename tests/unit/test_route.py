@@ -9,6 +9,7 @@ from slackwater.adapters.ledger.due import DueItems
 from slackwater.model.clock import later
 from slackwater.model.errors import CallFailed
 from slackwater.model.profile import RouteSpec
+from slackwater.model.run import throttles_of
 from slackwater.policy.classify import Fault
 from slackwater.usecases.tries import MAX_FAULTS
 from tests.unit.queue_rig import (
@@ -212,6 +213,23 @@ def test_a_hundred_hops_one_of_them_killed_and_the_job_is_answered_once(world, c
     assert max(received.values()) <= 2  # the dead-letter queue begins at ten
     assert world.run() | {"succeeded": 1, "failed": 0, "unsettled": 0, "accepted": 1} == world.run()
     assert len(world.rows()) == len(world.replies.sent) == 1
+
+
+def test_refusals_for_quota_are_counted_by_region_on_the_run_before_it_may_settle(world, clock, monkeypatch):
+    def script(route, request):
+        if route.region == "us-west-2":
+            raise CallFailed("ThrottlingException", Fault.QUOTA)
+        return answer()
+
+    world.model.script = script
+    seen_at_settling = []
+    settle = world.jobs.settle
+    monkeypatch.setattr(
+        world.jobs, "settle", lambda *a: (seen_at_settling.append(throttles_of(world.run())), settle(*a))[1]
+    )
+    world.work(first(clock, deadline="6h", lane="on_demand"))
+    assert world.run()["succeeded"] == 1
+    assert seen_at_settling == [{"us-west-2": 1}] == [throttles_of(world.run())]
 
 
 @pytest.mark.promise(4)

@@ -4,7 +4,7 @@ import pytest
 
 from slackwater.model import bits
 from slackwater.model.errors import Lost, NotYet
-from slackwater.model.run import RunState, Unit
+from slackwater.model.run import RunState, Unit, throttles_of
 
 
 def pack(number: int) -> Unit:
@@ -99,3 +99,11 @@ def test_a_run_whose_workflow_failed_can_be_reopened_and_its_reason_is_forgotten
     assert "reason" not in again
     opened.finish("r1", RunState.SETTLED)
     assert "reason" not in opened.get("r1")
+
+
+def test_refusals_are_counted_by_region_on_their_run(runs, clock):
+    runs.open("r1", {"kind": "file"}, next_check_at=clock.now())
+    assert throttles_of(runs.get("r1")) == {}
+    runs.add_throttles("r1", {"us-west-2": 3, "ap-northeast-1": 1})
+    runs.add_throttles("r1", {"us-west-2": 2})
+    assert throttles_of(runs.get("r1")) == {"ap-northeast-1": 1, "us-west-2": 5}

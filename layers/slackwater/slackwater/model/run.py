@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from slackwater.model.errors import BadInput
 
@@ -33,20 +33,38 @@ def is_cancelled(meta: Mapping[str, Any] | None) -> bool:
     return meta is not None and bool(meta.get("cancelled_at"))
 
 
+_THROTTLED: Final = "throttled_"
+
+
+def throttle_counts(by_region: Mapping[str, int]) -> dict[str, int]:
+    """Attributes of a run's item that count the calls a region refused for its quota."""
+    return {_THROTTLED + region.replace("-", "_"): number for region, number in by_region.items()}
+
+
+def throttles_of(meta: Mapping[str, Any]) -> dict[str, int]:
+    """Those counts of a run's item, by region."""
+    return {
+        name.removeprefix(_THROTTLED).replace("_", "-"): int(number)
+        for name, number in sorted(meta.items())
+        if name.startswith(_THROTTLED)
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A pack or a shard that a file run waits for. Of a pack, `lines` is the set of positions (line − `first_line`)
+    """A pack, a shard, or records in a pool, that a file run waits for. Of a pack, `lines` is the set of positions (line − `first_line`)
     in its block.
     """
 
     id: str
-    kind: str  # pack | shard
+    kind: str  # pack | shard | pooled
     block: str | None
     lane: str
     lines: bytes | None
     first_line: int | None = None
     generation: int = 1
     jobs: int = 0
+    rescued: bool = False  # a batch job left its jobs over
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ class Packs(Protocol):
     ) -> None: ...
     def add_repeats(self, run_id: str, number: int) -> None: ...
     def add_rerouted(self, run_id: str, number: int) -> None: ...
+    def add_throttles(self, run_id: str, by_region: Mapping[str, int]) -> None: ...
 
 
 class CallsOfJobs(Protocol):
@@ -105,9 +106,15 @@ class Dispatch:
             message.block,
         )
         faults = pack.get("faults") or {}
-        calls = [replace(call, faults=faults.get(str(call.job.line), 0)) for call in calls]
+        rescued = bool(pack.get("rescued"))
+        calls = [
+            replace(call, job=replace(call.job, rescued=rescued), faults=faults.get(str(call.job.line), 0))
+            for call in calls
+        ]
         sink = _PackSink(self._packs, self._parts, message, source=source, owner=owner, first=first, stored=stored)
         unfinished = self._engine.run(calls, sink, stop_at_wall_s=stop_at_wall_s)
+        for run_id, by_region in self._engine.take_throttles().items():  # first: with its last unit a run may settle
+            self._packs.add_throttles(run_id, by_region)
         if unfinished:
             self._hand_back(message, owner, sink, unfinished)
         else:

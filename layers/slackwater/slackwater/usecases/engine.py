@@ -4,7 +4,7 @@ The worker's own thread decides everything; the others only make calls.
 """
 
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -95,6 +95,7 @@ class Engine:
         self._concurrency = min(concurrency, MAX_OPEN)
         self._cancelled = cancelled
         self._record = blame.Record()
+        self._throttles: Counter[tuple[str, str]] = Counter()
 
     def run(self, calls: Sequence[Call], sink: Sink, *, stop_at_wall_s: float) -> list[Unfinished]:
         """Ends every call as a stored row or an Unfinished; starts none that may not end before `stop_at_wall_s`."""
@@ -111,6 +112,14 @@ class Engine:
         finally:
             self._admission.close()
         return progress.unfinished
+
+    def take_throttles(self) -> dict[str, dict[str, int]]:
+        """Calls refused for a quota since it was last asked: run → region → number."""
+        by_run: dict[str, dict[str, int]] = {}
+        for (run_id, region), number in self._throttles.items():
+            by_run.setdefault(run_id, {})[region] = number
+        self._throttles.clear()
+        return by_run
 
     def _begin(self, progress: _Progress, call: Call) -> None:
         model = call.routes[0].base_model
@@ -265,6 +274,8 @@ class Engine:
     def _refused(self, tries: Tries, ticket: Ticket, failure: CallFailed, sink: Sink) -> dict[str, Any] | None:
         """The row of a call's last failure; None if it goes on."""
         fault = Fault(failure.fault)
+        if fault.is_quota:
+            self._throttles[tries.call.job.run_id, ticket.route.region] += 1
         blamed = None
         if fault.may_follow_job:  # by itself it says nothing of the route
             blamed = self._record.broke(ticket.route.name, tries.call.job.job, self._clock.now().timestamp())

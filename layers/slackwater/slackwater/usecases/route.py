@@ -40,6 +40,7 @@ class WorkersPort(Protocol):
 class RepeatsPort(Protocol):
     def add_repeats(self, run_id: str, number: int) -> None: ...
     def add_rerouted(self, run_id: str, number: int) -> None: ...
+    def add_throttles(self, run_id: str, by_region: Mapping[str, int]) -> None: ...
 
 
 class Lanes(Protocol):
@@ -242,8 +243,16 @@ class Router:
     def _make(self, calls: Sequence[tuple[Mine, Call]], worker: str, stop_at_wall_s: float, outcome: Outcome) -> None:
         if not calls:
             return
-        sink = JobSink({m.entry.job: m for m, _ in calls}, self._results, self._workers, self._repeats, worker)
+        sink = JobSink(
+            {m.entry.job: m for m, _ in calls},
+            self._results,
+            self._workers,
+            self._repeats,
+            worker,
+            throttles=self._engine.take_throttles,
+        )
         unfinished = self._engine.run([call for _, call in calls], sink, stop_at_wall_s=stop_at_wall_s)
+        sink.count_throttles()
         self._unsent(sink.unsent, {m.entry.job: m.asked.message_id for m, _ in calls}, outcome)
         outcome.add("stored", sink.stored)
         outcome.add("repeats", sink.losses)
@@ -261,6 +270,7 @@ class Router:
             lane=asked.lane if asked.hop else None,  # of an envelope; a first message has it in its body
             not_before=unfinished.not_before,
             faults=unfinished.call.faults,
+            rescued=asked.rescued,
         )
 
     def _unsent(self, jobs: frozenset[str] | set[str], message_of: Mapping[str, str], outcome: Outcome) -> None:
@@ -279,8 +289,11 @@ class JobSink:
         workers: WorkersPort,
         repeats: RepeatsPort,
         worker: str,
+        *,
+        throttles: Callable[[], Mapping[str, Mapping[str, int]]],
     ) -> None:
         self.held = held
+        self._throttles = throttles
         self._results = results
         self._workers = workers
         self._repeats = repeats
@@ -301,7 +314,13 @@ class JobSink:
         self._lost.append(call.job.job)
         self._repeats.add_repeats(call.job.run_id, 1)
 
+    def count_throttles(self) -> None:
+        """Adds the refusals met since the last time to their runs."""
+        for run_id, by_region in self._throttles().items():
+            self._repeats.add_throttles(run_id, by_region)
+
     def store(self, rows: Sequence[tuple[Call, dict[str, Any]]]) -> None:
+        self.count_throttles()  # first: with its last job a run may settle
         self.unsent |= self._results.store([Row(self._entry(call), row) for call, row in rows], source_of(self._worker))
         self.stored += len(rows)
         for run_id, number in Counter(call.job.run_id for call in rerouted(rows)).items():

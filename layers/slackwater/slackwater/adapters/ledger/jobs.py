@@ -11,7 +11,7 @@ from slackwater.adapters.ledger.table import ConditionFailed, Item, Key, Table, 
 from slackwater.model import ids
 from slackwater.model.claim import AlreadyClaimed, Entry, Finished, JobState, Placed, QueueRun, RunClosed
 from slackwater.model.clock import Clock, iso, later, parse_iso
-from slackwater.model.run import RunState
+from slackwater.model.run import RunState, throttle_counts
 
 JOBS_A_TRANSACTION: Final = 90  # of DynamoDB's 100 actions; the others are the run and its blocks
 JOBS_A_BLOCK: Final = 1_000
@@ -169,6 +169,10 @@ class Jobs:
     def add_rerouted(self, run_id: str, number: int) -> None:
         """Counts answered calls that did not go by the route that their profile's mode prefers for them."""
         self._table.write(Write(("RUN#" + run_id, "META"), add={"rerouted": number}))
+
+    def add_throttles(self, run_id: str, by_region: Mapping[str, int]) -> None:
+        """Counts calls that a region refused for its quota."""
+        self._table.write(Write(("RUN#" + run_id, "META"), add=throttle_counts(by_region)))
 
     def _item(self, entry: Entry) -> Item:
         item: Item = {

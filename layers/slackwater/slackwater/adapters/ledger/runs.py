@@ -16,7 +16,7 @@ from slackwater.adapters.ledger.table import (
 from slackwater.model import bits
 from slackwater.model.clock import Clock, iso, later
 from slackwater.model.errors import Lost, NotYet
-from slackwater.model.run import ENDED, RunState, Unit
+from slackwater.model.run import ENDED, RunState, Unit, throttle_counts
 
 UNITS_A_TRANSACTION: Final = MAX_TRANSACTION - 1
 _KNOWN: Final = "attribute_exists(pk)"
@@ -106,6 +106,10 @@ class Runs:
         if number:
             self._table.write(Write(_meta(run_id), add={"rerouted": number}))
 
+    def add_throttles(self, run_id: str, by_region: Mapping[str, int]) -> None:
+        """Counts calls that a region refused for its quota."""
+        self._table.write(Write(_meta(run_id), add=throttle_counts(by_region)))
+
     def set_token(self, run_id: str, token: str) -> Item:
         """Stores the workflow's task token and looks: whoever comes last, settler or waiter, sees both.
 
@@ -177,6 +181,8 @@ class Runs:
             "jobs": unit.jobs,
             "ttl": self.ttl(),
         }
+        if unit.rescued:
+            item["rescued"] = True
         if unit.block is not None:
             item["block"] = unit.block
         if unit.lines is not None:
