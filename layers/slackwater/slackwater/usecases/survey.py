@@ -102,12 +102,14 @@ def survey(
     limits: Limits = Limits(),
     bounds: Mapping[str, LimitCheck] | None = None,
     models: Mapping[str, str] | None = None,
+    keep_rows: bool = True,
 ) -> Survey:
     """Reads the file once and writes its blocks and refused lines to `sink`.
 
     `profiles`: the names a line may go by, each with the output tokens to reckon with where a request sets no limit;
     `bounds`: what a profile says to a request's `maxTokens`, where it says something; `models`: each one's base model
     id, which decides whether a native body fits.
+    `keep_rows` False: nothing but counts is wanted; `sink` gets the refused lines only.
     `size_bytes`: the object's size, looked at before anything is read. Raises what `chunks` and `sink` raise; nothing
     for what the file may hold.
     """
@@ -129,6 +131,7 @@ def survey(
             bounds=bounds or {},
             models=models or {},
             cutter=Cutter(limits.block_lines, limits.block_bytes, limits.block_span),
+            keep_rows=keep_rows,
         )
         for batch in batches(chunks, limits.line_bytes):
             surveyor.take(batch)

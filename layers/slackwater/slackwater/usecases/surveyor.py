@@ -99,7 +99,10 @@ class Surveyor:
         cutter: Cutter,
         bounds: Mapping[str, LimitCheck],
         models: Mapping[str, str],
+        keep_rows: bool = True,
     ) -> None:
+        """`keep_rows` False: rows are counted and dropped, only refusals go to the sink."""
+        self._keep_rows = keep_rows
         self._writes, self._sink = writes, sink
         self._run_id, self._options, self._profiles = run_id, options, profiles
         self._bounds, self._models = bounds, models
@@ -193,6 +196,7 @@ class Surveyor:
         """
         loads, dumps, newline = orjson.loads, orjson.dumps, orjson.OPT_APPEND_NEWLINE
         first_line_of, rows, template, number = self._seen.first_line, self._rows, self._template, self._number
+        keep = self._keep_rows
         blank = blank_bytes = same = row_bytes = text_bytes = 0
         unlike = b""
         for raw in lines:
@@ -222,7 +226,8 @@ class Surveyor:
             row["line"], row["id"] = number, id_
             template.written_text[template.written_field] = text
             written = dumps(row, option=newline)
-            rows += written
+            if keep:
+                rows += written
             row_bytes += len(written)
             same += 1
             text_bytes += len(text) if text.isascii() else len(text.encode())
@@ -321,7 +326,8 @@ class Surveyor:
         if tags:
             line["tags"] = tags
         written = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
-        self._rows += written
+        if self._keep_rows:
+            self._rows += written
         if limit > CALLABLE_BY_ALL:
             traits |= length_traits(limit)
         load = says.loads.get(traits) or self._load(says, traits)
