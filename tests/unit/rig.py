@@ -11,9 +11,13 @@ import orjson
 
 from slackwater.model.errors import CallFailed, Exists, Missing
 from slackwater.model.job import Job, Lane, Route
+from slackwater.model.profile import Profiles, shipped_profiles
 from slackwater.model.usage import Usage
+from slackwater.policy.capability import load_capability
 from slackwater.policy.classify import Fault
+from slackwater.policy.prices import load_price_book
 from slackwater.usecases.admission import Need, Ticket, Wait
+from slackwater.usecases.aggregate import Aggregate
 from slackwater.usecases.ports import Answer, Outgoing
 from slackwater.usecases.tries import Call
 
@@ -188,6 +192,37 @@ class Outbox:
         new = list(messages)
         self.sent += new
         return len(new)
+
+
+class SettledShards:
+    """What the ledger noted of shards when they settled."""
+
+    def __init__(self, counts: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self._counts = counts or {}
+
+    def settled_counts(self, shard_ids: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+        return {shard: self._counts[shard] for shard in shard_ids if shard in self._counts}
+
+
+class ShippedProfiles:
+    """The shipped profiles under any version."""
+
+    def pinned(self, version: str) -> Profiles:
+        return Profiles.from_bytes(shipped_profiles())
+
+
+def aggregator(bucket: Bucket, runs: Any, clock: StillClock, shards: Any = None) -> Aggregate:
+    """Aggregation over the shipped prices and profiles."""
+    return Aggregate(
+        documents=bucket,
+        runs=runs,
+        shards=shards or SettledShards(),
+        profiles=ShippedProfiles(),
+        prices=load_price_book(),
+        capability=load_capability(),
+        clock=clock,
+        calls_in_flight=32,
+    )
 
 
 class Executions:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from slackwater.model import names, result
 from slackwater.model.job import Lane
 from slackwater.policy.infrastructure import Counts, estimate_pico
-from slackwater.usecases.aggregate import Aggregate, final_rows
-from tests.unit.rig import ROUTES, START, answer, job
+from slackwater.usecases.aggregate import final_rows
+from tests.unit.rig import ROUTES, START, aggregator, answer, job
 
 
 def success(line, *, at_s=0.0, cost_pico=2_000_000, lane=Lane.ON_DEMAND, route=ROUTES[0]):
@@ -41,7 +41,7 @@ def refusal(line):
 
 
 class Ledger:
-    def __init__(self, meta=None, blocks=()):
+    def __init__(self, meta=None, blocks=(), units=()):
         self.meta = {
             "kind": "file",
             "run_id": "r1",
@@ -52,12 +52,16 @@ class Ledger:
             "state": "open",
         } | (meta or {})
         self._blocks = blocks
+        self._units = units
 
     def get(self, run_id):
         return self.meta
 
     def blocks(self, run_id):
         return iter(self._blocks)
+
+    def units(self, run_id):
+        return iter(self._units)
 
 
 def put_part(bucket, block, source, rows, wave=0):
@@ -70,9 +74,7 @@ def survey(bucket, *blocks, **more):
 
 
 def aggregate(bucket, clock, ledger=None):
-    return Aggregate(documents=bucket, runs=ledger or Ledger(), clock=clock, price_version="p", calls_in_flight=32)(
-        "r1"
-    )
+    return aggregator(bucket, ledger or Ledger(), clock)("r1")
 
 
 def test_rows_come_in_the_order_of_the_input_whatever_the_parts_hold(bucket, clock):

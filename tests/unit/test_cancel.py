@@ -13,7 +13,6 @@ from slackwater.model.errors import CallFailed
 from slackwater.model.run import RunState, Unit
 from slackwater.model.shard import ShardState
 from slackwater.policy.prices import load_price_book
-from slackwater.usecases.aggregate import Aggregate
 from slackwater.usecases.announce import Announce
 from slackwater.usecases.cancelled import KNOWN_FOR_S, CancelledRuns
 from slackwater.usecases.dispatch import Dispatch
@@ -21,7 +20,7 @@ from slackwater.usecases.engine import Engine
 from slackwater.usecases.parts import Parts
 from tests.unit.batch_rig import BatchWorld, answered
 from tests.unit.queue_rig import QueueWorld, first, patient
-from tests.unit.rig import Doors, Rested, answer
+from tests.unit.rig import Doors, Rested, aggregator, answer
 from tests.unit.test_dispatch import MESSAGE, World, _calls
 from tests.unit.test_pool_shards import JOBS, pooled
 
@@ -315,7 +314,7 @@ def test_the_receipt_the_state_and_the_event_say_cancelled(runs, bucket, clock):
     runs.open("r1", {"kind": "file", "deadline_at": "2026-12-01T00:00:00.000Z"}, next_check_at=clock.now())
     runs.cancel("r1")
     bucket.put_json("v1/runs/r1/survey.json", {"blocks": []})
-    receipt = Aggregate(documents=bucket, runs=runs, clock=clock, price_version="p", calls_in_flight=32)("r1")
+    receipt = aggregator(bucket, runs, clock)("r1")
     assert receipt["status"] == "cancelled"
     told = []
     events = type("Events", (), {"announce": lambda self, kind, detail: told.append((kind, detail["run_id"]))})()

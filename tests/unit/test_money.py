@@ -123,6 +123,7 @@ def test_usage_is_read_from_converse_with_cache_reads_and_writes_apart_from_the_
         "output_tokens": 20,
         "cache_read_tokens": 400,
         "cache_write_tokens": 300,
+        "cache_write_1h_tokens": 100,
     }
 
 

@@ -51,6 +51,14 @@ class ShardFiles:
     def output_lines(self, shard: Shard, key: str) -> Iterator[bytes]:
         return _lines(self._bucket(shard.region).stream(key))
 
+    def manifest(self, shard: Shard, job_id: str) -> dict[str, Any] | None:
+        """Bedrock's own counts of the job; None where it left none, or none that can be read."""
+        try:
+            found = self._bucket(shard.region).get_json(f"{shard.output_prefix}{job_id}/manifest.json.out")
+        except (Missing, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
     def verdict(self, shard: Shard) -> Any | None:
         """What collect has found out, if it has got so far."""
         try:

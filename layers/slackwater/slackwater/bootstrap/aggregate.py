@@ -1,17 +1,20 @@
 """For the function that writes results file and receipt."""
 
-from slackwater.bootstrap.kit import Kit
-from slackwater.policy.prices import load_price_book
+from slackwater.adapters.ledger.shards import ShardLedger
+from slackwater.bootstrap.profiled import ProfiledKit
 from slackwater.settings import Settings
 from slackwater.usecases.aggregate import Aggregate
 
 
 def build(settings: Settings) -> Aggregate:
-    kit = Kit(settings)
+    kit = ProfiledKit(settings)
     return Aggregate(
         documents=kit.store,
         runs=kit.runs,
+        shards=ShardLedger(kit.table, kit.clock, retain_days=settings.retain_days),
+        profiles=kit.profiles,
+        prices=kit.prices,
+        capability=kit.capability,
         clock=kit.clock,
-        price_version=load_price_book().version,
         calls_in_flight=settings.concurrency,
     )

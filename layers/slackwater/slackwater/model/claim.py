@@ -63,6 +63,7 @@ class Asked:
     refusal: BadInput | None = None
     refusal_code: str = "refused"
     body_key: str | None = None  # the body lies in S3 already
+    rescued: bool = False  # a batch job left it over
 
     @property
     def message_id(self) -> str:
@@ -119,6 +120,7 @@ class Entry:
             {} if asked is None else asked.request,
             None if asked is None else asked.lane,
             None if asked is None else asked.tags,
+            asked is not None and asked.rescued,
         )
 
 

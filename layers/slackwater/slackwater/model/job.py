@@ -29,6 +29,7 @@ class Job:
     request: Request
     lane: Lane | None = None  # the caller forces one
     tags: dict[str, str] | None = None
+    rescued: bool = False  # a batch job left it over
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,7 @@ class Envelope(_Checked):
     body: dict[str, Any] | None = None
     body_key: str | None = None
     lane: Annotated[Lane, Field(strict=False)] | None = None
+    rescued: bool = False
 
     def message(self) -> JobMessage | None:
         """The job inside; None if it lies in S3 under `body_key`."""

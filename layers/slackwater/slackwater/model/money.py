@@ -14,6 +14,7 @@ PICO = 10**12
 EXACT_FLOAT_PICO = 10**15
 """Below this amount (1,000 USD) an edge number is exact: a double keeps its 15 significant digits."""
 
+_QUICK_USD = 1_000
 _TOKENS_PER_PRICE = 10**6  # prices are quoted per million tokens
 _MAX_EXPONENT = 15  # 10^15 USD: beyond any bill, and keeps "1e999999" from becoming a huge integer
 
@@ -68,6 +69,8 @@ def pico_from_usd_float(amount: float | None) -> int | None:
     """
     if amount is None:
         return None
+    if -_QUICK_USD < amount < _QUICK_USD:  # two roundings of 2⁻⁵³ each are far below half a pico-dollar here
+        return round(amount * PICO)
     numerator, denominator = _decimal(repr(amount)).as_integer_ratio()
     return (2 * numerator * PICO + denominator) // (2 * denominator)
 

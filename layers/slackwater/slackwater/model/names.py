@@ -43,6 +43,11 @@ def block_of_part(key: str) -> str:
     return key.rsplit("/", 2)[1]
 
 
+def source_of_part(key: str) -> str:
+    """The source in a part's key."""
+    return key.rsplit("/", 1)[1].partition(".")[0]
+
+
 def shard_input_key(shard: str) -> str:
     return f"v1/shards/{shard}/in.jsonl"
 

@@ -1,7 +1,7 @@
 """The receipt of a run: counts and exact sums of its final rows, decimal at the edge."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,8 @@ from slackwater.model.money import pico_from_usd_float, usd_text
 
 VERSION = 1
 
+Spender = Callable[[Mapping[str, Any], int | None, int | None], None]
+
 
 @dataclass
 class Share:
@@ -21,7 +23,7 @@ class Share:
     cost_pico: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        return {"jobs": self.jobs, "cost_usd": _number(self.cost_pico)}
+        return {"jobs": self.jobs, "cost_usd": number(self.cost_pico)}
 
 
 @dataclass
@@ -41,6 +43,9 @@ class Tally:
     unknown_price_jobs: int = 0
     unknown_usage_jobs: int = 0
     called_ms: int = 0  # what on-demand and flex calls took, summed
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    spent: Spender | None = None  # hears of every answer, with its cost and list price
     lanes: dict[str, Share] = field(default_factory=lambda: {lane.value: Share() for lane in Lane})
     regions: dict[str, Share] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
@@ -83,7 +88,10 @@ class Tally:
         if usage is None:
             self.unknown_usage_jobs += 1
         else:
-            self.input_tokens += usage["input_tokens"] + usage["cache_read_tokens"] + usage["cache_write_tokens"]
+            read, written = usage["cache_read_tokens"], usage["cache_write_tokens"]
+            self.input_tokens += usage["input_tokens"] + read + written
+            self.cache_read_tokens += read
+            self.cache_write_tokens += written
             self.output_tokens += usage["output_tokens"]
         listed = pico_from_usd_float(row["list_usd"])
         if cost is None:
@@ -95,10 +103,12 @@ class Tally:
             self.list_pico += listed
         if cost is not None and listed is not None:
             self.saved_pico += listed - cost
+        if self.spent is not None:
+            self.spent(row, cost, listed)
 
     def known(self, pico: int, known_jobs: int) -> orjson.Fragment | None:
         """A sum over the known; null when something was answered and nothing of it is known."""
-        return None if self.succeeded and not known_jobs else _number(pico)
+        return None if self.succeeded and not known_jobs else number(pico)
 
 
 def receipt(
@@ -135,10 +145,12 @@ def receipt(
         "regions": {name: tally.regions[name].as_json() for name in sorted(tally.regions)},
         "input_tokens": tally.input_tokens,
         "output_tokens": tally.output_tokens,
+        "cache_read_tokens": tally.cache_read_tokens,
+        "cache_write_tokens": tally.cache_write_tokens,
         "cost_usd": tally.known(tally.cost_pico, known),
         "list_usd": tally.known(tally.list_pico, tally.list_known),
         "saved_usd": tally.known(tally.saved_pico, min(known, tally.list_known)),
-        "infrastructure_usd": _number(infrastructure_pico),
+        "infrastructure_usd": number(infrastructure_pico),
         "repeats": repeats,
         "unknown_price_jobs": tally.unknown_price_jobs,
         "unknown_usage_jobs": tally.unknown_usage_jobs,
@@ -153,6 +165,6 @@ def receipt(
     }
 
 
-def _number(pico: int) -> orjson.Fragment:
+def number(pico: int) -> orjson.Fragment:
     """A JSON number with every digit: orjson writes floats, which hold 15."""
     return orjson.Fragment(usd_text(pico))

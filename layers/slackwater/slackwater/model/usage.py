@@ -63,16 +63,20 @@ class Usage:
             _count(usage["output_tokens"]),
             _count(usage.get("cache_read_tokens")),
             _count(usage.get("cache_write_tokens")),
+            _count(usage.get("cache_write_1h_tokens")),
         )
 
     def to_json(self) -> dict[str, int]:
-        """The `usage` object of a result line (format version 1: the lifetimes of cache writes are not told apart)."""
-        return {
+        """The `usage` object of a result line; `cache_write_1h_tokens` is there only where some were written."""
+        usage = {
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
             "cache_read_tokens": self.cache_read_tokens,
             "cache_write_tokens": self.cache_write_tokens,
         }
+        if self.cache_write_1h_tokens:
+            usage["cache_write_1h_tokens"] = self.cache_write_1h_tokens
+        return usage
 
 
 def _count(value: Any) -> int:

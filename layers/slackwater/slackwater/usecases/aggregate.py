@@ -19,7 +19,11 @@ from slackwater.model.job import Job, Lane
 from slackwater.model.receipt import Tally, receipt
 from slackwater.model.run import RunKind, is_cancelled
 from slackwater.model.words import counted
+from slackwater.policy.capability import Capability
+from slackwater.policy.counterfactuals import Account
 from slackwater.policy.infrastructure import Counts, estimate_pico
+from slackwater.policy.prices import PriceBook
+from slackwater.usecases.accounting import Accounted, Accounting, Pinned, ShardsPort
 from slackwater.usecases.ports import ByteSink, Documents
 
 AHEAD: Final = 4  # blocks that are fetched while one is written
@@ -28,6 +32,7 @@ AHEAD: Final = 4  # blocks that are fetched while one is written
 class RunsPort(Protocol):
     def get(self, run_id: str) -> dict[str, Any] | None: ...
     def blocks(self, run_id: str) -> Iterator[dict[str, Any]]: ...
+    def units(self, run_id: str) -> Iterator[dict[str, Any]]: ...
 
 
 @dataclass(frozen=True)
@@ -114,13 +119,23 @@ class Aggregate:
     """Reads block after block at flat memory; writes by streaming multipart uploads."""
 
     def __init__(
-        self, *, documents: Documents, runs: RunsPort, clock: Clock, price_version: str, calls_in_flight: int
+        self,
+        *,
+        documents: Documents,
+        runs: RunsPort,
+        shards: ShardsPort,
+        profiles: Pinned,
+        prices: PriceBook,
+        capability: Capability,
+        clock: Clock,
+        calls_in_flight: int,
     ) -> None:
         """`calls_in_flight`: of one worker, which share the time that it waits."""
         self._documents = documents
         self._runs = runs
         self._clock = clock
-        self._price_version = price_version
+        self._prices = prices
+        self._accounting = Accounting(shards=shards, profiles=profiles, prices=prices, capability=capability)
         self._calls_in_flight = calls_in_flight
 
     def __call__(self, run_id: str) -> dict[str, Any]:
@@ -129,15 +144,17 @@ class Aggregate:
         if meta is None:
             raise LookupError(f"no run {run_id}")
         survey = self._survey(run_id, meta)
-        tally = Tally()
+        account = Account(self._prices.length_bracket)
+        tally = Tally(spent=account.add)
+        parts = list(self._documents.keys(names.parts_prefix(run_id)))
         with ExitStack() as stack:
             outputs = self._outputs(run_id, _result_dialect(meta, survey), stack)
-            for rows in self._blocks(run_id, self._expected(run_id, meta, survey), tally):
+            for rows in self._blocks(run_id, parts, self._expected(run_id, meta, survey), tally):
                 for row in rows:
                     tally.add(row.value)
                     for write in outputs:
                         write(row)
-        return self._receipt(run_id, meta, survey, tally)
+        return self._receipt(meta, survey, tally, self._accounting(meta, account, self._shards_of(meta, parts)))
 
     def _survey(self, run_id: str, meta: Mapping[str, Any]) -> dict[str, Any]:
         if meta["kind"] == RunKind.QUEUE:
@@ -188,11 +205,10 @@ class Aggregate:
             found[block] = Expected(block, lines, len(lines))
         return found
 
-    def _blocks(self, run_id: str, expected: Mapping[str, Expected], tally: Tally) -> Iterator[list[Row]]:
-        keys = {
-            block: list(group)
-            for block, group in groupby(self._documents.keys(names.parts_prefix(run_id)), names.block_of_part)
-        }
+    def _blocks(
+        self, run_id: str, parts: Sequence[str], expected: Mapping[str, Expected], tally: Tally
+    ) -> Iterator[list[Row]]:
+        keys = {block: list(group) for block, group in groupby(parts, names.block_of_part)}
         order = iter(sorted(expected.keys() | keys.keys()))
         with ThreadPoolExecutor(AHEAD * 2) as pool:
 
@@ -240,7 +256,10 @@ class Aggregate:
 
     # ------------------------------------------------------------------ receipt
 
-    def _receipt(self, run_id: str, meta: Mapping[str, Any], survey: Mapping[str, Any], tally: Tally) -> dict[str, Any]:
+    def _receipt(
+        self, meta: Mapping[str, Any], survey: Mapping[str, Any], tally: Tally, accounted: Accounted
+    ) -> dict[str, Any]:
+        run_id: str = meta["run_id"]
         reason = survey.get("reason") or meta.get("reason")
         warnings = [*survey.get("warnings", ()), *meta.get("warnings", ()), *self._plan_warnings(run_id, meta)]
         if survey.get("remedy"):
@@ -253,13 +272,14 @@ class Aggregate:
         if meta.get("rerouted"):
             calls = counted(meta["rerouted"], "call")
             warnings.append(f"{calls} went by another route than the profile's mode prefers: it was full or resting")
+        warnings += accounted.warnings
         document = receipt(
             tally,
             run_id=run_id,
             status="failed" if reason else "cancelled" if is_cancelled(meta) else "settled",
             reason=reason,
             repeats=meta["repeats"],
-            price_version=self._price_version,
+            price_version=self._prices.version,
             infrastructure_pico=self._infrastructure_pico(meta, tally),
             warnings=list(dict.fromkeys(warnings)),
             started_at=meta["started_at"],
@@ -269,9 +289,18 @@ class Aggregate:
             name=meta.get("name"),
             dialect=survey.get("dialect"),
             late_results=meta.get("extras", 0),
+            **accounted.fields,
         )
         self._documents.put_json(names.run_key(run_id, "receipt.json"), document)
         return document
+
+    def _shards_of(self, meta: Mapping[str, Any], parts: Iterable[str]) -> set[str]:
+        """The batch jobs that the run waited for, and those that rows of it came from."""
+        sources = set(map(names.source_of_part, parts))
+        found = {source.removeprefix("shard-") for source in sources if source.startswith("shard-")}
+        if meta["kind"] == RunKind.FILE:
+            found |= {unit["unit"] for unit in self._runs.units(meta["run_id"]) if unit["kind"] == "shard"}
+        return found
 
     def _infrastructure_pico(self, meta: Mapping[str, Any], tally: Tally) -> int:
         jobs = {Lane(name): share.jobs for name, share in tally.lanes.items()}

@@ -113,6 +113,7 @@ class Reader:
             reply_to=message.reply_to,
             hop=envelope.hop,
             body_key=envelope.body_key,
+            rescued=envelope.rescued,
         )
 
     def _check_reply(self, reply_to: str | None) -> None:

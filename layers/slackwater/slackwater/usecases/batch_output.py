@@ -94,6 +94,33 @@ class Counts:
 
 
 @dataclass(slots=True)
+class RowTokens:
+    """Tokens of the answers that became rows: what the job's manifest should count, too. `unknown_usage` are answers
+    that do not say."""
+
+    row_input_tokens: int = 0
+    row_output_tokens: int = 0
+    unknown_usage: int = 0
+
+    def add(self, usage: Usage | None) -> None:
+        if usage is None:
+            self.unknown_usage += 1
+        else:
+            self.row_input_tokens += usage.prompt_tokens
+            self.row_output_tokens += usage.output_tokens
+
+    def beside(self, manifest: Mapping[str, Any] | None) -> dict[str, int]:
+        """These sums and the manifest's (`inputTokenCount`, `outputTokenCount`), as far as it has them
+        (https://docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-results.html)."""
+        sums = {name: getattr(self, name) for name in RowTokens.__dataclass_fields__}
+        found = manifest or {}
+        counts = found.get("inputTokenCount"), found.get("outputTokenCount")
+        if all(type(count) is int for count in counts):
+            sums["manifest_input_tokens"], sums["manifest_output_tokens"] = counts
+        return sums
+
+
+@dataclass(slots=True)
 class Missing:
     """Ordinals without a final row: those that any lane may try, and those on which batch would fail alike."""
 
@@ -157,6 +184,7 @@ class Join:
         self._answered = bytearray(len(members))
         self._errors: dict[int, str] = {}  # ordinal → code, until an answer of the same record turns up
         self.counts = Counts()
+        self.tokens = RowTokens()
 
     def take(self, line: bytes) -> None:
         """One line of an output file; of several answers for a record the first stands."""
@@ -216,6 +244,7 @@ class Join:
             finished_at=self._finished_at,
         )
         self._rows.add(member.group, row)
+        self.tokens.add(usage)
         self._answered[ordinal] = 1
         self.counts.succeeded += 1
 

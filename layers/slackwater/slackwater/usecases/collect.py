@@ -6,7 +6,7 @@ after a crash between any two steps, comes to the same end even if more output h
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any, Final, Protocol
@@ -49,6 +49,7 @@ class FilesPort(Protocol):
     def input_lines(self, shard: Shard) -> Iterator[bytes]: ...
     def output_keys(self, shard: Shard, job_id: str) -> list[str]: ...
     def output_lines(self, shard: Shard, key: str) -> Iterator[bytes]: ...
+    def manifest(self, shard: Shard, job_id: str) -> dict[str, Any] | None: ...
     def verdict(self, shard: Shard) -> Any | None: ...
     def put_verdict(self, shard: Shard, verdict: Mapping[str, Any]) -> bool: ...
     def put_part(self, run: str, block: str, source: str, wave: int, body: bytes) -> bool: ...
@@ -160,6 +161,9 @@ class Collect:
             return []
         return self._files.output_keys(shard, shard.arn.rpartition("/")[2])
 
+    def _manifest(self, shard: Shard) -> Mapping[str, Any] | None:
+        return None if shard.arn is None else self._files.manifest(shard, shard.arn.rpartition("/")[2])
+
     def _still_to_come(self, shard: Shard, ended: Ended) -> bool:
         """Output may follow a job's end; the first look that finds none starts the wait."""
         if ended.final or ended.without_output or shard.arn is None or ended.processed == 0:
@@ -196,6 +200,7 @@ class Collect:
             "status": ended.status,
             "ended_at": iso(ended.ended_at or now),
             "counts": join.counts.as_json() | {"repeats": lost},
+            "tokens": join.tokens.beside(self._manifest(shard) if outputs else None),
             "maybe_alive": ended.without_output and ended.repeats != 0,
             **self._rescue(shard, members, missing.retry, missing.other_lane, now),
         }
@@ -256,6 +261,7 @@ class Collect:
             self._shards.remember(shard, status=verdict["status"], ended_at=ended_at, counts=verdict["counts"])
         look_at = later(self._clock.now(), LATE_JOB_S) if verdict["maybe_alive"] and shard.job_name else None
         counts = {**verdict["counts"], "called": len(verdict["called"]), "batched": len(verdict["batched"])}
+        counts |= verdict.get("tokens", {})
         return self._end(shard, counts, look_at=look_at, word="settled")
 
     def _end(self, shard: Shard, counts: Mapping[str, int], *, look_at: datetime | None, word: str) -> str:
@@ -285,7 +291,7 @@ class Collect:
             jobs = [member.as_job(shard.profile) for member in some]
             lane, generation = shard.rescue_lane.value, shard.generation + 1
             units += packs_of(shard.owner, block, lane, jobs, first_line=some[0].first_line, generation=generation)
-        return units
+        return [replace(unit, rescued=True) for unit in units]
 
     def _restage(self, shard: Shard, members: Sequence[Member], ordinals: Sequence[int]) -> Unit:
         """The missing records as a new shard in the same region, its requests from the old one's file."""

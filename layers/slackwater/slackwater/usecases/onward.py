@@ -33,6 +33,7 @@ class Parcel:
     lane: Lane | None = None
     not_before: datetime | None = None
     faults: int = 0
+    rescued: bool = False  # a batch job left it over
 
 
 class Onward:
@@ -69,6 +70,8 @@ class Onward:
         }
         if parcel.lane is not None:
             envelope["lane"] = parcel.lane.value
+        if parcel.rescued:
+            envelope["rescued"] = True
         if parcel.body_key is not None:
             envelope["body_key"] = parcel.body_key
         elif len(orjson.dumps(parcel.body)) > MAX_ENVELOPE_BYTES:

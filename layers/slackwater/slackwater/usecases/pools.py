@@ -196,15 +196,16 @@ class PoolKeeper:
         """The same for the jobs that a pool's shard brought no answer for (`rows` of its index); how many were still
         waiting."""
         missing = {str(row["job"]) for row in rows}
-        return self._send_on(pool, (member for member in self._pools.members(pool) if member.job in missing))
+        left = (member for member in self._pools.members(pool) if member.job in missing)
+        return self._send_on(pool, left, rescued=True)
 
-    def _send_on(self, pool: str, members: Iterable[Pooled]) -> int:
+    def _send_on(self, pool: str, members: Iterable[Pooled], *, rescued: bool = False) -> int:
         sent = 0
         left = iter(members)
         while some := list(islice(left, READ_AT_ONCE)):
             entries = self._jobs.get_many(member.job for member in some)
             parcels = [
-                Parcel(entries[m.job], m.first_sent_at, body_key=m.key, lane=Lane.ON_DEMAND)
+                Parcel(entries[m.job], m.first_sent_at, body_key=m.key, lane=Lane.ON_DEMAND, rescued=rescued)
                 for m in some
                 if m.job in entries and _waits_in(entries[m.job], pool)
             ]

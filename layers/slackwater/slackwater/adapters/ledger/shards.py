@@ -1,6 +1,6 @@
 """SHARD items: every change names the state it comes from, so that a late or doubled worker changes nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -49,6 +49,13 @@ class ShardLedger:
         """The shard as it is now (a consistent read)."""
         item = self._table.get(_key(shard_id))
         return None if item is None else _shard(shard_id, item)
+
+    def settled_counts(self, shard_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What `settle` noted of these shards, with the region; a shard that was never collected has no more than
+        that."""
+        items = self._table.get_many([_key(shard_id) for shard_id in shard_ids])
+        found = {str(item["pk"]).removeprefix("SHARD#"): item for item in items}
+        return {name: {"region": found[name]["region"], **found[name].get("counts", {})} for name in sorted(found)}
 
     def lease(self, shard_id: str, worker: str, *, seconds: int) -> Shard | None:
         """Takes the shard for `worker`, or None while another lives. A second call by the same worker renews it.
