@@ -6,19 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slackwater.policy.forecast import PRIOR, Forecast, forecast, guard_at, last_moment, latest_start
+from slackwater.policy.forecast import PRIOR, Forecast, guard_at, last_moment, latest_start, slowest
 
 DEADLINE = datetime(2026, 12, 1, 6, tzinfo=UTC)
 
 
-def test_until_there_are_twenty_own_jobs_the_forecast_is_the_prior_and_says_so():
-    assert (PRIOR.p50_s, PRIOR.p95_s, PRIOR.basis) == (7200, 28800, "prior")
-    assert forecast([60] * 19) == Forecast(7200, 28800, "prior", 19)
-    assert forecast([60] * 20) == Forecast(60, 60, "history", 20)
+def test_jobs_in_several_regions_have_ended_when_the_slowest_has():
+    quick, slow = Forecast(60, 600, "history", 30), Forecast(30, 900, "history", 20)
+    assert slowest([quick, slow]) == slow
+    assert slowest([quick, PRIOR]) == PRIOR
+    assert slowest([]) == PRIOR
 
 
-def test_history_gives_nearest_rank_quantiles():
-    assert forecast(range(100, 0, -1)) == Forecast(50, 95, "history", 100)
+def test_a_forecast_survives_its_json():
+    told = Forecast(60, 600, "history", 30, "h1-abc")
+    assert Forecast.from_json(told.as_json()) == told
 
 
 def test_the_chance_of_being_late_passes_through_both_quantiles():

@@ -1,9 +1,10 @@
 """A shard: one JSONL file = one Bedrock batch job, as the ledger knows it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from slackwater.model import names
 from slackwater.model.job import Lane, Route
@@ -49,7 +50,7 @@ class Shard:
     profile: str
     home_region: str
     deadline_at: datetime  # the latest of its jobs
-    guard_at: datetime  # from here on the job is stopped and what is missing rescued
+    guard_at: datetime  # from here on the job is stopped and what is missing rescued; see `earliest_at`
     generation: int = 0
     request_type: RequestType = RequestType.CONVERSE  # of all its records
     profiles_version: str = ""
@@ -67,6 +68,19 @@ class Shard:
     lease_until_s: int = 0
     owner_worker: str | None = None
     next_check_at: datetime | None = None
+    staged_at: datetime | None = None
+    earliest_at: datetime | None = None  # the earliest deadline of its jobs: with it the tick reckons the guard anew
+    cut: bool = False  # cancelled: `guard_at` holds as it is
+    max_output_tokens: int = 0  # that its requests allow, summed
+    quotas: tuple[str, ...] = ()  # what calling its jobs would draw on (`region|family|model`)
+    forecasts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)  # by region, as it was staged
+    took_s: int | None = None  # of the job that ended: seconds from submitted to ended
+    took_whole: bool | None = None  # False: it was cut off then, and would have taken longer
+
+    @property
+    def forecast(self) -> Mapping[str, Any] | None:
+        """What was forecast of a job in its region, when it was staged (`policy.forecast.Forecast.as_json`)."""
+        return self.forecasts.get(self.region)
 
     @property
     def route(self) -> Route:

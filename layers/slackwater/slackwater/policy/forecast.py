@@ -1,29 +1,28 @@
-"""How long a batch job takes, and the moments that follow from it. Until there is history it is a guess, and says
-so."""
+"""How long a batch job takes, and the moments that follow from it. Until there is history (`policy.history`) it is a
+guess, and says so."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Any, Final
 
 MARGIN_S: Final = 1800
 """Kept free before every deadline of a batch job."""
-
-MIN_HISTORY: Final = 20
-"""Own ended jobs of a model and region before their turnaround replaces the prior."""
 
 _Z95: Final = 1.6448536269514722  # the 95 % quantile of the normal distribution
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Turnaround of a batch job in seconds at two quantiles. `basis` `prior`: a guess, AWS promises nothing."""
+    """Turnaround of a batch job in seconds at two quantiles, from `n` own ended jobs. `basis` `prior`: a guess, AWS
+    promises nothing. `version` is a fingerprint of what it was made from."""
 
     p50_s: int
     p95_s: int
-    basis: Literal["prior", "history"]
+    basis: str
     n: int
+    version: str = ""
 
     def p_late(self, slack_s: float) -> float:
         """The chance that a job takes longer than `slack_s`: a log-normal through both quantiles."""
@@ -36,19 +35,26 @@ class Forecast:
 
     def as_json(self) -> dict[str, int | str]:
         """For plan, receipt and explain."""
-        return {"p50_s": self.p50_s, "p95_s": self.p95_s, "basis": self.basis, "n": self.n}
+        return {
+            "p50_s": self.p50_s,
+            "p95_s": self.p95_s,
+            "basis": self.basis,
+            "n": self.n,
+            "version": self.version,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Forecast":
+        """What `as_json` wrote."""
+        return cls(**{name: document[name] for name in cls.__dataclass_fields__})
 
 
-PRIOR: Final = Forecast(p50_s=2 * 3600, p95_s=8 * 3600, basis="prior", n=0)
+PRIOR: Final = Forecast(p50_s=2 * 3600, p95_s=8 * 3600, basis="prior", n=0, version="prior-1")
 
 
-def forecast(turnaround_s: Sequence[int] = ()) -> Forecast:
-    """The forecast from own ended jobs (seconds from submit to end, in any order); fewer than `MIN_HISTORY` leave
-    the prior."""
-    if len(turnaround_s) < MIN_HISTORY:
-        return Forecast(PRIOR.p50_s, PRIOR.p95_s, "prior", len(turnaround_s))
-    ranked = sorted(turnaround_s)
-    return Forecast(max(1, _nearest_rank(ranked, 50)), max(1, _nearest_rank(ranked, 95)), "history", len(ranked))
+def slowest(forecasts: Iterable[Forecast]) -> Forecast:
+    """Of jobs in several regions: all have ended when the slowest has. The prior for none."""
+    return max(forecasts, key=lambda one: (one.p95_s, one.p50_s), default=PRIOR)
 
 
 def latest_start(deadline: datetime, expected: Forecast, drain_s: float) -> datetime:
@@ -65,7 +71,3 @@ def guard_at(deadline: datetime, drain_s: float) -> datetime:
 def last_moment(deadline: datetime, drain_s: float) -> datetime:
     """When rescue can wait no longer for a job to say what it finished."""
     return deadline - timedelta(seconds=drain_s)
-
-
-def _nearest_rank(ranked: Sequence[int], percent: int) -> int:
-    return ranked[max(0, -(-len(ranked) * percent // 100) - 1)]

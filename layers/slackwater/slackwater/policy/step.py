@@ -11,7 +11,7 @@ from typing import Final
 
 from slackwater.model.batch_job import BatchJob
 from slackwater.model.shard import Shard, ShardState
-from slackwater.policy.forecast import MARGIN_S, guard_at
+from slackwater.policy.forecast import MARGIN_S, guard_at, last_moment
 
 INTENT_S: Final = 120
 """No create is sent later than this after its intent was written; the worker gives up instead."""
@@ -108,6 +108,7 @@ def step(
     now: datetime,
     *,
     drain_s: float,
+    behind_s: float = 0.0,
     leased: bool = False,
     listed: bool = True,
     asked: bool = False,
@@ -115,21 +116,23 @@ def step(
     """What this shard needs next. Calling it again with the same arguments, or late, or twice, is harmless.
 
     `observed` is the listed job of `shard.job_name` in any region of ours, or None. `drain_s` is how long the shard's
-    records take on the calling lanes under the quotas that are left. `leased`: a worker holds the shard at this moment
-    (wall time). `listed` False: the region's list could not be read, or the Get of a Look failed, so that not to see
-    the job means nothing. `asked`: Bedrock was asked by Get too, and knows no such job.
+    records take on the calling lanes under the quotas that are left; `behind_s`, how long before the deadline they have
+    to be done, since other shards need the same quotas after them (policy.drain). `leased`: a worker holds the shard at
+    this moment (wall time). `listed` False: the region's list could not be read, or the Get of a Look failed, so that
+    not to see the job means nothing. `asked`: Bedrock was asked by Get too, and knows no such job.
     """
     if observed is not None and observed.name != shard.job_name:
         observed = None  # never act on another name
     if leased and shard.state is not ShardState.SETTLED:
         return Step((), now + timedelta(seconds=CHECK_S))
+    times = moments(shard, drain_s, behind_s)
     match shard.state:
         case ShardState.STAGED:
-            return _staged(shard, observed, now, drain_s)
+            return _staged(shard, observed, now, times)
         case ShardState.INTENT:
-            return _intent(shard, observed, now, drain_s, listed)
+            return _intent(shard, observed, now, times, listed)
         case ShardState.OPEN | ShardState.STOPPING | ShardState.COLLECTING:
-            return _sent(shard, observed, now, drain_s, listed=listed, asked=asked)
+            return _sent(shard, observed, now, times, listed=listed, asked=asked)
         case ShardState.SETTLED:
             return _settled(shard, observed, now)
 
@@ -142,52 +145,59 @@ def stray(job: BatchJob, shard: Shard | None, prefix: str) -> bool:
     return shard is None or shard.job_name != job.name or shard.state is ShardState.SETTLED
 
 
-def _guard(shard: Shard, drain_s: float) -> datetime:
-    """The stored guard, or an earlier one if draining has become slower since."""
-    return min(shard.guard_at, guard_at(shard.deadline_at, drain_s))
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """From `guard` on a running job is stopped; at `last` rescue can wait no longer for what it finished."""
+
+    guard: datetime
+    last: datetime
 
 
-def _last_moment(shard: Shard, drain_s: float) -> datetime:
-    """When rescue can wait no longer. The shard holds the latest deadline of its jobs; the guard was set by the
-    earliest."""
+def moments(shard: Shard, drain_s: float, behind_s: float = 0.0) -> Moments:
+    """Reckoned anew at each look, from the earliest deadline of the shard's jobs: earlier when draining has become
+    slower, later when it has become faster. The guard of a cancelled shard holds as it was set, as does that of a shard
+    whose earliest deadline was not noted, unless draining has become slower."""
+    if shard.earliest_at is not None and not shard.cut:
+        done_by = shard.earliest_at - timedelta(seconds=behind_s)
+        return Moments(guard_at(done_by, drain_s), last_moment(done_by, drain_s))
+    guard = min(shard.guard_at, guard_at(shard.deadline_at, drain_s))
     earliest = min(shard.deadline_at, shard.guard_at + timedelta(seconds=max(MARGIN_S, 2 * drain_s)))
-    return max(_guard(shard, drain_s), earliest - timedelta(seconds=drain_s))
+    return Moments(guard, max(guard, last_moment(earliest, drain_s)))
 
 
-def _staged(shard: Shard, observed: BatchJob | None, now: datetime, drain_s: float) -> Step:
+def _staged(shard: Shard, observed: BatchJob | None, now: datetime, times: Moments) -> Step:
     if observed is not None and not observed.ended:  # an intent that was taken back too early
         return Step((Adopt(shard.id, observed.arn, observed.region),), _soon(now))
-    if now >= _guard(shard, drain_s):
+    if now >= times.guard:
         return Step((Rescue(shard.id, 0, "no batch slot before the last safe moment"),), _soon(now))
     return Step((Submit(shard.id, shard.attempt),), _soon(now))
 
 
-def _intent(shard: Shard, observed: BatchJob | None, now: datetime, drain_s: float, listed: bool) -> Step:
+def _intent(shard: Shard, observed: BatchJob | None, now: datetime, times: Moments, listed: bool) -> Step:
     if observed is not None:
         return Step((Adopt(shard.id, observed.arn, observed.region),), _soon(now))
     if shard.intent_at is None:
         raise ValueError(f"shard {shard.id} is in state intent without intent_at")
     absent_at = shard.intent_at + timedelta(seconds=INTENT_S + ABSENT_S)
     if listed and now >= absent_at:
-        if now >= _guard(shard, drain_s):
+        if now >= times.guard:
             return Step((Rescue(shard.id, 0, "the job never came to be"),), _soon(now))
         return Step((Submit(shard.id, shard.attempt),), _soon(now))
-    if now >= _last_moment(shard, drain_s):
+    if now >= times.last:
         # it may still appear: then it is stopped, and what it did is a repeat
         reason = "the create's outcome is unknown at the last moment"
         return Step((Rescue(shard.id, shard.records, reason),), _soon(now))
     return Step((), min(_soon(now), absent_at) if now < absent_at else _soon(now))
 
 
-def _sent(shard: Shard, observed: BatchJob | None, now: datetime, drain_s: float, *, listed: bool, asked: bool) -> Step:
-    rescue_at = _last_moment(shard, drain_s)
+def _sent(shard: Shard, observed: BatchJob | None, now: datetime, times: Moments, *, listed: bool, asked: bool) -> Step:
+    guard, rescue_at = times.guard, times.last
     if observed is None:
         return _unseen(shard, now, rescue_at, listed, asked)
     if observed.ended:
         return _collect(shard, observed.status, observed.processed_records, now, rescue_at)
     if now >= rescue_at:
         return Step(_give_up(shard, observed), _soon(now))
-    guard = _guard(shard, drain_s)
     if now >= guard and observed.status in LIVE:
         return Step((Stop(shard.id, observed.arn, observed.region),), min(_soon(now), rescue_at))
     return Step((), min(_soon(now), guard if now < guard else rescue_at))

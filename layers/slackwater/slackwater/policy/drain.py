@@ -1,0 +1,104 @@
+"""How fast calls drain under the quotas that are left, and what shards that may need rescue leave to each other."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from slackwater.policy.burn_down import burn_down
+from slackwater.policy.forecast import guard_at
+from slackwater.policy.quota import Pool
+
+SLOWEST: Final = 1e-3  # jobs a second: a quota of nothing must not divide by nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """What one job of several asks of a quota: estimated input tokens, and the output that it allows."""
+
+    input_tokens: float
+    max_output_tokens: float
+
+
+def jobs_per_s(pools: Mapping[str, Pool], each: Mean, *, assumed: float, now_s: float) -> float:
+    """Calls a second that these quotas (by `region|family|model`) let through, summed.
+
+    A quota counts with what was told or learned of it: the smaller of its requests and its tokens, at
+    `input + output x burn-down` a call (https://docs.aws.amazon.com/bedrock/latest/userguide/quotas-token-burndown.html).
+    One of which nothing is known counts as its share of `assumed`, which is what all of them drain then.
+    """
+    if not pools:
+        return max(assumed, SLOWEST)
+    total = 0.0
+    for name, pool in pools.items():
+        known = _known(pool.fresh(now_s), each, burn_down(name.rpartition("|")[2]), now_s)
+        total += assumed / len(pools) if known is None else known
+    return max(total, SLOWEST)
+
+
+def _known(pool: Pool, each: Mean, burn: int, now_s: float) -> float | None:
+    requests, tokens = (meter.rate(now_s, unmetered=True) for meter in (pool.requests, pool.tokens))
+    a_call = each.input_tokens * pool.input_ratio + each.max_output_tokens * pool.output_ratio * burn
+    rates = [] if requests is None else [requests]
+    if tokens is not None and a_call > 0:
+        rates.append(tokens / a_call)
+    return min(rates, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A shard that may need rescue: what it draws on, its earliest deadline, how long calling all of it takes, and
+    before when it is not stopped for the sake of others.
+
+    `drain_s` is for all its records until its output is read: Bedrock counts what a job has processed, but AWS does not
+    say that a stopped one writes it. `going`: it is being rescued already.
+    """
+
+    shard: str
+    quotas: frozenset[str]
+    deadline: datetime
+    drain_s: float
+    not_before: datetime
+    going: bool = False
+    processed: int = 0
+
+
+def behind_s(claims: Sequence[Claim], *, lead_s: float) -> dict[str, float]:
+    """By shard, how many seconds before its deadline its rescue has to be done, so that the shards behind it, which
+    need the same quotas, can be rescued after it in time.
+
+    Shards are rescued one after the other, the earliest deadline first. From the last one backwards, each has to be
+    done when the one behind it has to begin. Nothing is stopped for others before its `not_before`, which is when the
+    forecast has most jobs ended: what is still open then is late, and only what is late needs rescue.
+    """
+    found: dict[str, float] = {}
+    for group in _groups(claims):
+        begin: datetime | None = None
+        for claim in sorted(group, key=_order, reverse=True):
+            done = claim.deadline if begin is None else min(claim.deadline, begin)
+            begin = done - timedelta(seconds=claim.drain_s)
+            wanted_s = (claim.deadline - done).total_seconds()
+            alone = guard_at(claim.deadline, lead_s + claim.drain_s)
+            found[claim.shard] = max(0.0, min(wanted_s, (alone - claim.not_before).total_seconds()))
+    return found
+
+
+def _order(claim: Claim) -> tuple[datetime, bool, int, str]:
+    """Of one deadline first those that are being rescued already, then those that have come less far."""
+    return claim.deadline, not claim.going, claim.processed, claim.shard
+
+
+def _groups(claims: Iterable[Claim]) -> list[list[Claim]]:
+    """Shards that share a quota, directly or through others, are in one group; those of unknown quotas in another."""
+    groups: list[tuple[set[str], list[Claim]]] = []
+    for claim in claims:
+        names, members = set(claim.quotas) or {""}, [claim]
+        apart = []
+        for group in groups:
+            if group[0] & names:
+                names |= group[0]
+                members = group[1] + members
+            else:
+                apart.append(group)
+        groups = [*apart, (names, members)]
+    return [members for _, members in groups]
