@@ -21,6 +21,7 @@ from tests.unit.test_aggregate import Ledger, put_part, survey
 BOOK = load_price_book()
 CAPABILITY = load_capability()
 PROFILES = Profiles.from_bytes(shipped_profiles()).profiles
+MODELS = {PROFILES[name].model: PROFILES[name] for name in ("default", "open-eu")}
 GLOBAL = Route("us-west-2", f"global.{HAIKU}", HAIKU, "global")
 TYPICAL = Usage(1000, 100)
 """At the shipped prices of Haiku 4.5: 1.00 in and 5.00 out by the global profile, 1.10 and 5.50 at home, batch half."""
@@ -48,7 +49,7 @@ def judged(*rows):
     account = Account(BOOK.length_bracket)
     for one in rows:
         account.add(one, pico_from_usd_float(one["cost_usd"]), pico_from_usd_float(one["list_usd"]))
-    return otherwise(account, BOOK, CAPABILITY, lambda name: PROFILES.get(name or "default"))
+    return otherwise(account, BOOK, CAPABILITY, MODELS.get)
 
 
 def test_each_other_lane_is_priced_on_the_route_that_was_taken():
@@ -69,7 +70,7 @@ def test_the_best_possible_way_is_the_cheapest_that_the_residency_allows():
     found = judged(row(1), row(2)).counterfactuals["best_possible"]
     assert found.cost_pico == found.paid_pico // 2  # by batch, through the global profile
     inside = Route("eu-north-1", "openai.gpt-oss-120b-1:0", "openai.gpt-oss-120b-1:0", "regional")
-    european = row(3, lane=Lane.FLEX, route=inside, home="eu-west-2") | {"profile": "open-eu"}
+    european = row(3, lane=Lane.FLEX, route=inside, home="eu-west-2")
     best = judged(european).counterfactuals["best_possible"]
     assert best.cost_pico == best.paid_pico  # Stockholm is the cheapest of the EU; cheaper regions abroad do not count
 
@@ -91,8 +92,8 @@ def test_what_rescue_cost_more_than_batch_is_told_apart():
 
 @pytest.mark.promise(7)
 def test_what_is_unknown_is_counted_and_in_no_sum():
-    found = judged(row(1), row(2, usage=None), row(3) | {"cost_usd": None}, row(4) | {"profile": "gone"})
-    assert (found.counterfactuals["batch"].jobs, found.counterfactuals["batch"].unknown_jobs) == (2, 2)
+    found = judged(row(1), row(2, usage=None), row(3) | {"cost_usd": None}, row(4) | {"model": "gone"})
+    assert (found.counterfactuals["batch"].jobs, found.counterfactuals["batch"].unknown_jobs) == (1, 3)
     assert (found.counterfactuals["home_only"].jobs, found.counterfactuals["home_only"].unknown_jobs) == (1, 3)
     assert found.baselines.home_on_demand_pico is None
 

@@ -90,8 +90,6 @@ def refused(
 
 def _line(job: Job, status: str, finished_at: datetime, attempts: int) -> dict[str, Any]:
     row = _empty(job.run_id, job.line, job.id, job.job, status, finished_at, attempts)
-    if job.profile:
-        row["profile"] = job.profile
     if job.tags:
         row["tags"] = job.tags
     if job.rescued:

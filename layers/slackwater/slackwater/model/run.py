@@ -65,7 +65,6 @@ class Unit:
     generation: int = 1
     jobs: int = 0
     rescued: bool = False  # a batch job left its jobs over
-    rescued: bool = False  # a batch job left its jobs over
 
 
 @dataclass(frozen=True, slots=True)

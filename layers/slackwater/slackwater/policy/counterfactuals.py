@@ -26,7 +26,6 @@ class Spent(NamedTuple):
     """How answers were made, as far as their price depends on it. `cached`: prompt cache tokens are among theirs;
     `bracket`: which of a model's prices by prompt length holds; `rescued`: a batch job had left them."""
 
-    profile: str | None
     route: str
     model: str
     lane: str
@@ -102,7 +101,6 @@ class Account:
         prompt = usage["input_tokens"] + read + written
         model = row["model"]
         key = Spent(
-            row.get("profile"),
             row["route"],
             model,
             row["lane"],
@@ -139,14 +137,15 @@ class Otherwise:
 
 
 def otherwise(
-    account: Account, book: PriceBook, capability: Capability, profiles: Callable[[str | None], Profile | None]
+    account: Account, book: PriceBook, capability: Capability, profile_of: Callable[[str], Profile | None]
 ) -> Otherwise:
-    """Every counterfactual of a run. `profiles`: by name (None: the run's own), None for one that is not known."""
+    """Every counterfactual of a run. `profile_of`: the profile by whose home and residency answers of a base model are
+    judged; None where that is not known."""
     sums = {name: Sum(unknown_jobs=account.unknown_jobs) for name in NAMES}
     rescue = Sum()
     base = Baselines(0, 0, 0) if not account.unknown_jobs else Baselines(None, None, None)
     for spent, group in account.groups.items():
-        profile = profiles(spent.profile)
+        profile = profile_of(spent.model)
         paid = group.paid_pico if spent.known else None
         for lane in Lane:
             sums[lane.value].add(group.jobs, paid, in_lane(lane, spent, group, book))

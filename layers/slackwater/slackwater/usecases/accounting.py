@@ -42,9 +42,11 @@ class Accounting:
         self._prices = prices
         self._capability = capability
 
-    def __call__(self, meta: Mapping[str, Any], account: Account, shards: Iterable[str]) -> Accounted:
+    def __call__(
+        self, meta: Mapping[str, Any], survey: Mapping[str, Any], account: Account, shards: Iterable[str]
+    ) -> Accounted:
         """`shards`: all batch jobs that the run's rows came from, or should have."""
-        found = otherwise(account, self._prices, self._capability, self._profile_of(meta))
+        found = otherwise(account, self._prices, self._capability, self._profile_of(meta, survey))
         reconciled = reconciliation(self._shards.settled_counts(sorted(set(shards))))
         rescue = found.rescue
         fields = {
@@ -60,15 +62,23 @@ class Accounting:
         }
         return Accounted(fields, _warnings(reconciled["differences"]))
 
-    def _profile_of(self, meta: Mapping[str, Any]) -> Callable[[str | None], Profile | None]:
+    def _profile_of(self, meta: Mapping[str, Any], survey: Mapping[str, Any]) -> Callable[[str], Profile | None]:
+        """The run's profile of a model; None where it had several of it that have other homes or residencies."""
         profiles: Mapping[str, Profile] = {}
         if meta.get("profiles_version"):
             try:
                 profiles = self._profiles.pinned(meta["profiles_version"]).profiles
             except Missing:  # the version was deleted: what follows from profiles is unknown, and says so
                 profiles = {}
-        own = str(meta.get("profile"))
-        return lambda name: profiles.get(name or own)
+        named = {str(meta.get("profile")), *(entry["profile"] for entry in survey.get("classes", ()))}
+        used = [profiles[name] for name in sorted(named & profiles.keys())]
+
+        def profile_of(model: str) -> Profile | None:
+            some = [profile for profile in used if profile.model == model]
+            terms = {(profile.home_region, profile.residency) for profile in some}
+            return some[0] if len(terms) == 1 else None
+
+        return profile_of
 
 
 def reconciliation(shards: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

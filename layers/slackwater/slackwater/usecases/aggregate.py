@@ -20,6 +20,7 @@ from slackwater.model.receipt import Tally, receipt
 from slackwater.model.run import RunKind, is_cancelled
 from slackwater.model.words import counted
 from slackwater.policy.capability import Capability
+from slackwater.policy.classes import reckoned
 from slackwater.policy.counterfactuals import Account
 from slackwater.policy.infrastructure import Counts, estimate_pico
 from slackwater.policy.prices import PriceBook
@@ -154,7 +155,7 @@ class Aggregate:
                     tally.add(row.value)
                     for write in outputs:
                         write(row)
-        return self._receipt(meta, survey, tally, self._accounting(meta, account, self._shards_of(meta, parts)))
+        return self._receipt(meta, survey, tally, self._accounting(meta, survey, account, self._shards_of(meta, parts)))
 
     def _survey(self, run_id: str, meta: Mapping[str, Any]) -> dict[str, Any]:
         if meta["kind"] == RunKind.QUEUE:
@@ -289,6 +290,7 @@ class Aggregate:
             name=meta.get("name"),
             dialect=survey.get("dialect"),
             late_results=meta.get("extras", 0),
+            reckoned=reckoned(survey),
             **accounted.fields,
         )
         self._documents.put_json(names.run_key(run_id, "receipt.json"), document)

@@ -183,8 +183,6 @@ class Runs:
         }
         if unit.rescued:
             item["rescued"] = True
-        if unit.rescued:
-            item["rescued"] = True
         if unit.block is not None:
             item["block"] = unit.block
         if unit.lines is not None:
