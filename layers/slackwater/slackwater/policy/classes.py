@@ -155,3 +155,16 @@ class Classes:
             blocks = {block: Load(*numbers) for block, numbers in entry["blocks"].items()}
             classes[key] = JobClass(key, deadline, blocks)
         return cls(document["profile"], document["step_s"], classes)
+
+
+def reckoned(document: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """What a survey's document reckoned with, by profile: jobs, estimated input tokens, most output tokens. A receipt
+    keeps it beside the true numbers, so that the next plan can learn from both (usecases.learn)."""
+    found: dict[str, Load] = {}
+    for entry in document.get("classes", ()):
+        for numbers in entry["blocks"].values():
+            found.setdefault(entry["profile"], Load()).add(Load(*numbers))
+    return {
+        name: {"jobs": one.jobs, "input_tokens": one.input_tokens, "max_output_tokens": one.max_output_tokens}
+        for name, one in sorted(found.items())
+    }
