@@ -28,7 +28,7 @@ def build(settings: Settings) -> Dispatching:
         packs=kit.runs,
         parts=kit.parts,
         documents=kit.store,
-        engine=kit.engine,
+        engine=kit.spending,
         calls_of=CallsOfFileRun(runs=kit.runs, profiles=kit.profiles, routing=kit.routing),
         queue=queue,
         settle=kit.settle,

@@ -7,6 +7,7 @@ from slackwater.adapters.queues import Queue
 from slackwater.adapters.throttles import CountingThrottles
 from slackwater.bootstrap.calls import CallsKit
 from slackwater.bootstrap.queued import QueueKit
+from slackwater.bootstrap.reckoned import ReckonedKit
 from slackwater.model.claim import Room
 from slackwater.model.clock import ScaledClock
 from slackwater.policy.forecast import PRIOR, latest_start
@@ -20,7 +21,7 @@ from slackwater.usecases.route import Router
 from slackwater.usecases.run_profiles import RunProfiles
 
 
-class RouteKit(QueueKit, CallsKit):
+class RouteKit(QueueKit, CallsKit, ReckonedKit):
     """Both sides of a queued job that is called."""
 
 
@@ -59,10 +60,10 @@ def build(settings: Settings) -> JobRouting:
             capability=kit.capability,
             prices=kit.prices,
             routing=kit.routing,
-            forecast=PRIOR,
+            forecasts=kit.forecasts,
             deployed=settings.batch_buckets,
             batch_enabled=settings.batch_enabled,
-            drain_jobs_per_s=settings.drain_jobs_per_s,
+            drains=kit.drains,
             clock=kit.clock,
         ),
         pools=PoolIntake(
@@ -72,7 +73,7 @@ def build(settings: Settings) -> JobRouting:
             room=Room(FULL_JOBS, FULL_BYTES),
             latest_start=lambda deadline: latest_start(deadline, PRIOR, drain_s),
         ),
-        engine=kit.engine,
+        engine=kit.spending,
         onward=kit.onward,
         workers=kit.workers,
         repeats=kit.jobs,

@@ -12,10 +12,10 @@ from slackwater.model.clock import Clock
 from slackwater.model.job import Job
 from slackwater.model.run import PackMessage
 from slackwater.policy import send_back
-from slackwater.usecases.engine import Engine
 from slackwater.usecases.parts import Parts
 from slackwater.usecases.ports import Documents, Outgoing, Sender
 from slackwater.usecases.settle import Settle
+from slackwater.usecases.spending import CallsPort
 from slackwater.usecases.tries import Call, Unfinished, rerouted
 
 LEASE_S: Final = 85.0  # below the 90 s visibility: a message that comes back finds its pack free
@@ -60,7 +60,7 @@ class Dispatch:
         packs: Packs,
         parts: Parts,
         documents: Documents,
-        engine: Engine,
+        engine: CallsPort,
         calls_of: CallsOfJobs,
         queue: Sender,
         settle: Settle,

@@ -49,7 +49,6 @@ class FileOptions:
                 raise BadInput(f"object metadata `{name}`: {exc.message}", f"/{name}") from None
         if "max_cost_usd" in found:
             found["max_cost_pico"] = found.pop("max_cost_usd")
-            warnings.append("max-cost-usd is noted, and does not limit this run yet")
         return cls(profile=profile_of_key(key), sent_at=last_modified, warnings=tuple(warnings), **found)
 
     def deadline_or(self, default: str) -> datetime:

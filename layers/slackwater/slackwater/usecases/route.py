@@ -16,12 +16,12 @@ from slackwater.model.profile import Profile
 from slackwater.usecases.asked import Reader
 from slackwater.usecases.cancelled import cancelled_row, never
 from slackwater.usecases.claims import Claims, Conflict, Drop, Later, Mine, Verdict, source_of
-from slackwater.usecases.engine import Engine
 from slackwater.usecases.onward import Onward, Parcel
 from slackwater.usecases.pools import PoolIntake
 from slackwater.usecases.queue_runs import Closing, Results, Row, refusal_row
 from slackwater.usecases.replies import Replies
 from slackwater.usecases.run_profiles import RunProfiles
+from slackwater.usecases.spending import CallsPort
 from slackwater.usecases.tries import Call, Unfinished, rerouted
 
 SOON_S: Final = 1
@@ -82,7 +82,7 @@ class Router:
         replies: Replies,
         lanes: Lanes,
         pools: PoolIntake,
-        engine: Engine,
+        engine: CallsPort,
         onward: Onward,
         workers: WorkersPort,
         repeats: RepeatsPort,

@@ -138,6 +138,8 @@ class SurveyFile:
         }
         if options and options.result_dialect:
             attributes["result_dialect"] = options.result_dialect
+        if options and options.max_cost_pico is not None:
+            attributes["max_cost_pico"] = options.max_cost_pico
         meta = self._runs.open(run_id, attributes, next_check_at=later(found.deadline, GRACE_S))
         self._runs.list_under(run_id, meta["started_at"], {"profile": profile, "name": event["key"]})
         self._events.announce("Run Started", {"v": 1, "run_id": run_id, "profile": profile, "counts": {}})
