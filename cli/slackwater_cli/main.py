@@ -16,6 +16,8 @@ from slackwater_cli import (
     demo_command,
     dlq_commands,
     local_commands,
+    plan_command,
+    prices_commands,
     profiles_commands,
     quotas_commands,
     run_commands,
@@ -52,9 +54,11 @@ def build() -> typer.Typer:
     app.add_typer(local_commands.build(), name="local")
     app.add_typer(profiles_commands.build(), name="profiles")
     app.add_typer(quotas_commands.build(), name="quotas")
+    app.add_typer(prices_commands.build(), name="prices")
     app.add_typer(dlq_commands.build(), name="dlq")
     act_commands.register(app)
     run_commands.register(app)
+    plan_command.register(app)
     check_command.register(app)
     demo_command.register(app)
     return app
