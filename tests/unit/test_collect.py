@@ -117,7 +117,8 @@ def test_a_doubled_row_is_taken_once_and_foreign_and_broken_lines_are_counted(wo
     item = world.table.get((f"SHARD#{shard}", "META"))
     assert item["counts"] == {
         "lines": 127, "seen": 120, "succeeded": 120, "failed": 0, "unanswered": 0, "doubled": 2, "foreign": 4,
-        "unreadable": 1, "repeats": 0, "called": 0, "batched": 0,
+        "unreadable": 1, "repeats": 0, "called": 0, "batched": 0, "row_input_tokens": 1200, "row_output_tokens": 600,
+        "unknown_usage": 0,
     }  # fmt: skip
 
 
