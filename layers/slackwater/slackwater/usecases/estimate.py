@@ -153,17 +153,21 @@ class Estimator:
         total, lane = entry.total, entry.decision.lane
         if lane is None:
             return []
-        left = 0
-        if entry.group is not None:
-            group = groups[entry.group]
-            if group.cut.shards:
-                left = sum(piece.records for piece in group.cut.leftover) * total.jobs // group.records
-        parts = [(lane, _part(total, total.jobs - left))]
+        left, regions = 0, [route.region for route in entry.decision.routes]
+        group = None if entry.group is None else groups[entry.group]
+        if group is not None and group.cut.shards:
+            left = sum(piece.records for piece in group.cut.leftover) * total.jobs // group.records
+            regions = [shard.region for shard in group.cut.shards]
+        shares = []
+        if total.jobs > left:
+            shares.append(self._share(entry, lane, _part(total, total.jobs - left), regions, given=given))
         if left and entry.calling_lane is not None:
-            parts.append((entry.calling_lane, _part(total, left)))
-        return [self._share(entry, one, load, given=given) for one, load in parts if load.jobs]
+            called = self._planner.ways(entry.jobs.key.profile).of(entry.calling_lane)
+            elsewhere = [route.region for route in called]
+            shares.append(self._share(entry, entry.calling_lane, _part(total, left), elsewhere, given=given))
+        return shares
 
-    def _share(self, entry: ClassPlan, lane: Lane, load: Load, *, given: bool) -> Share:
+    def _share(self, entry: ClassPlan, lane: Lane, load: Load, regions: Iterable[str], *, given: bool) -> Share:
         key = entry.jobs.key
         profile = self._profiles.named(key.profile)
         ways = self._planner.ways(key.profile)
@@ -185,7 +189,7 @@ class Estimator:
             profile=key.profile,
             home_region=profile.home_region,
             lane=lane,
-            regions=tuple(dict.fromkeys(route.region for route in ways.of(lane))),
+            regions=tuple(dict.fromkeys(regions)),
             jobs=load.jobs,
             read=read,
             written=written,

@@ -14,44 +14,50 @@ from slackwater.policy.learned import Answers, History, Key
 def learn(chunks: Iterable[bytes], receipt: Mapping[str, Any] | None = None) -> History:
     """From `results.jsonl`, read line by line at flat memory, and from the run's receipt, if it is there.
 
-    The receipt tells under which profile the jobs ran and what had been reckoned for their input (`reckoned`); without
-    it, or where the run's jobs had several profiles, the answers' lengths are learned by model alone. Raises BadInput
-    that names the line of what is no result row.
+    The run's receipt tells under which profile the jobs ran and what had been reckoned for their input (`reckoned`);
+    without it, or where the run's jobs had several profiles, the answers' lengths are learned by model alone.
+    Raises BadInput that names the line of what is no result row.
     """
-    profile, reckoned_jobs, reckoned_tokens = _reckoned(receipt)
-    known: dict[Key, Answers] = {}
+    profile, reckoned_jobs, reckoned_tokens = None, 0, 0
+    known: dict[str, list[int]] = {}
     number = 0
     for lines in batches(chunks):
         for raw in lines:
             number += 1
-            if raw.strip():
-                _add(known, raw, number, profile)
-    if reckoned_jobs and len(known) == 1:  # one profile has one model
-        ((key, sums),) = known.items()
+            if not raw.strip():
+                continue
+            run_id = _add(known, raw, number)
+            if number == 1 and receipt is not None and receipt.get("run_id") == run_id:
+                profile, reckoned_jobs, reckoned_tokens = _reckoned(receipt)
+    history: dict[Key, Answers] = {(model, profile): Answers(*numbers) for model, numbers in known.items()}
+    if reckoned_jobs and len(history) == 1:  # one profile has one model
+        ((key, sums),) = history.items()
         pair = reckoned_tokens * sums.jobs // reckoned_jobs, sums.input_tokens
-        known[key] = sums + Answers(reckoned_tokens=pair[0], paired_tokens=pair[1])
-    return History(known)
+        history[key] = sums + Answers(reckoned_tokens=pair[0], paired_tokens=pair[1])
+    return History(history)
 
 
-def _add(known: dict[Key, Answers], raw: bytes, number: int, profile: str | None) -> None:
+def _add(known: dict[str, list[int]], raw: bytes, number: int) -> Any:
+    """Adds an answered job to the sums of its model, in the order of `Answers`; gives the row's run."""
     try:
         row = orjson.loads(raw)
         usage = None if row["usage"] is None else Usage.from_json(row["usage"])
-        model = row["model"] if row["status"] == "succeeded" else None
+        model, run_id = (row["model"] if row["status"] == "succeeded" else None), row["run_id"]
     except (orjson.JSONDecodeError, KeyError, TypeError, UsageError):
         raise BadInput(
             f"line {number} is no result row: give the results.jsonl of a run (`slackwater results RUN --out DIR`)"
         ) from None
-    if usage is None or not isinstance(model, str):
-        return
-    read, written = usage.prompt_tokens, usage.output_tokens
-    key = (model, profile)
-    known[key] = known.get(key, Answers()) + Answers(1, read, written, read * read, written * written, read * written)
+    if usage is not None and isinstance(model, str):
+        read, written = usage.prompt_tokens, usage.output_tokens
+        sums = known.setdefault(model, [0] * 6)
+        for at, value in enumerate((1, read, written, read * read, written * written, read * written)):
+            sums[at] += value
+    return run_id
 
 
-def _reckoned(receipt: Mapping[str, Any] | None) -> tuple[str | None, int, int]:
+def _reckoned(receipt: Mapping[str, Any]) -> tuple[str | None, int, int]:
     """Profile, jobs and estimated input tokens, where all jobs of the run had one profile."""
-    reckoned = None if receipt is None else receipt.get("reckoned")
+    reckoned = receipt.get("reckoned")
     if not isinstance(reckoned, dict) or len(reckoned) != 1:
         return None, 0, 0
     ((profile, load),) = reckoned.items()
