@@ -156,7 +156,7 @@ def _judged(
         strange = "it was zero"
     else:
         factor = max(price / old, old / price)
-        strange = f"{factor:.3g} times {'more' if price > old else 'less'}" if factor > max_factor else ""
+        strange = f"{float(factor):,.4g} times {'more' if price > old else 'less'}" if factor > max_factor else ""
     return replace(change, refused=strange or _dearer(change.slot, price, reading, rows))
 
 
@@ -184,7 +184,7 @@ def _whole(found: Sequence[Change], rows: Mapping[Any, Mapping[str, Any]]) -> li
         if half is not None and one.stands:
             partner = after[half] if half in after else _old(rows, half)
             if (partner is None) != (one.new is None):
-                one = replace(one, refused=f"half a price: {half.field} {'has' if partner else 'has no'} price")  # noqa: PLW2901
+                one = replace(one, refused=f"half a price: {half.field} has {'one' if partner else 'none'}")  # noqa: PLW2901
                 one = replace(one, accepted=False)  # noqa: PLW2901
         checked.append(one)
     return checked
