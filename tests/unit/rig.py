@@ -16,9 +16,12 @@ from slackwater.model.usage import Usage
 from slackwater.policy.capability import load_capability
 from slackwater.policy.classify import Fault
 from slackwater.policy.prices import load_price_book
+from slackwater.policy.quota import Pool
+from slackwater.report.data import BatchJob
 from slackwater.usecases.admission import Need, Ticket, Wait
 from slackwater.usecases.aggregate import Aggregate
 from slackwater.usecases.ports import Answer, Outgoing
+from slackwater.usecases.run_report import RunReport
 from slackwater.usecases.tries import Call
 
 START = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -220,9 +223,29 @@ def aggregator(bucket: Bucket, runs: Any, clock: StillClock, shards: Any = None)
         profiles=ShippedProfiles(),
         prices=load_price_book(),
         capability=load_capability(),
+        report=run_report(bucket, runs, clock),
         clock=clock,
         calls_in_flight=32,
     )
+
+
+def run_report(bucket: Bucket, runs: Any, clock: StillClock, jobs: Sequence[BatchJob] = ()) -> RunReport:
+    """The run report over the shipped profiles, where nobody knows a quota."""
+    return RunReport(
+        documents=bucket,
+        runs=runs,
+        jobs=lambda shard_ids, since: [job for job in jobs if job.shard in shard_ids],
+        quotas=NoQuotas(),
+        profiles=ShippedProfiles(),
+        clock=clock,
+    )
+
+
+class NoQuotas:
+    """A quota ledger in which nobody has dealt with anything."""
+
+    def get(self, pool: str) -> tuple[Pool, None]:
+        return Pool(), None
 
 
 class Executions:

@@ -1,7 +1,7 @@
 """When the rows of a run were finished, and why some failed: counts in bounded memory, for the run report.
 
-A moment is kept as the beginning of its ISO text, which sorts, and which becomes coarser by being cut shorter. So nothing
-must be known of a run's length before it has been read.
+A moment is kept as the beginning of its ISO text, which sorts, and which becomes coarser by being cut shorter. So
+nothing must be known of a run's length before it has been read.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

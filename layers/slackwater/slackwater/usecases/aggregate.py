@@ -17,7 +17,8 @@ from slackwater.model.dialects.answers import Translate, translated
 from slackwater.model.errors import Missing
 from slackwater.model.job import Job, Lane
 from slackwater.model.receipt import Tally, receipt
-from slackwater.model.run import RunKind, is_cancelled
+from slackwater.model.run import RunKind, is_cancelled, throttles_of
+from slackwater.model.timeline import Timeline
 from slackwater.model.words import counted
 from slackwater.policy.capability import Capability
 from slackwater.policy.classes import reckoned
@@ -26,6 +27,7 @@ from slackwater.policy.infrastructure import Counts, estimate_pico
 from slackwater.policy.prices import PriceBook
 from slackwater.usecases.accounting import Accounted, Accounting, Pinned, ShardsPort
 from slackwater.usecases.ports import ByteSink, Documents
+from slackwater.usecases.run_report import NAME, shards_of
 
 AHEAD: Final = 4  # blocks that are fetched while one is written
 
@@ -34,6 +36,14 @@ class RunsPort(Protocol):
     def get(self, run_id: str) -> dict[str, Any] | None: ...
     def blocks(self, run_id: str) -> Iterator[dict[str, Any]]: ...
     def units(self, run_id: str) -> Iterator[dict[str, Any]]: ...
+
+
+class ReportPort(Protocol):
+    """Makes the page beside the receipt; a warning if it could not (usecases.run_report)."""
+
+    def try_put(
+        self, meta: Mapping[str, Any], receipt: Mapping[str, Any], timeline: Timeline, shards: Iterable[str]
+    ) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -128,6 +138,7 @@ class Aggregate:
         profiles: Pinned,
         prices: PriceBook,
         capability: Capability,
+        report: ReportPort,
         clock: Clock,
         calls_in_flight: int,
     ) -> None:
@@ -137,25 +148,35 @@ class Aggregate:
         self._clock = clock
         self._prices = prices
         self._accounting = Accounting(shards=shards, profiles=profiles, prices=prices, capability=capability)
+        self._report = report
         self._calls_in_flight = calls_in_flight
 
     def __call__(self, run_id: str) -> dict[str, Any]:
-        """Writes `results.jsonl errors.jsonl receipt.json` (and the result dialect's file); gives the receipt."""
+        """Writes `results.jsonl errors.jsonl report.html` (and the result dialect's file), last `receipt.json`: its
+        answer."""
         meta = self._runs.get(run_id)
         if meta is None:
             raise LookupError(f"no run {run_id}")
         survey = self._survey(run_id, meta)
         account = Account(self._prices.length_bracket)
-        tally = Tally(spent=account.add)
+        tally, timeline = Tally(spent=account.add), Timeline()
         parts = list(self._documents.keys(names.parts_prefix(run_id)))
         with ExitStack() as stack:
             outputs = self._outputs(run_id, _result_dialect(meta, survey), stack)
             for rows in self._blocks(run_id, parts, self._expected(run_id, meta, survey), tally):
                 for row in rows:
                     tally.add(row.value)
+                    timeline.add(row.value)
                     for write in outputs:
                         write(row)
-        return self._receipt(meta, survey, tally, self._accounting(meta, survey, account, self._shards_of(meta, parts)))
+        shards = shards_of(meta, parts, self._runs)
+        document = self._receipt(meta, survey, tally, self._accounting(meta, survey, account, shards))
+        warning = self._report.try_put(meta, document, timeline, shards)
+        document["report"] = NAME if warning is None else None
+        if warning is not None:
+            document["warnings"].append(warning)
+        self._documents.put_json(names.run_key(run_id, "receipt.json"), document)
+        return document
 
     def _survey(self, run_id: str, meta: Mapping[str, Any]) -> dict[str, Any]:
         if meta["kind"] == RunKind.QUEUE:
@@ -274,7 +295,7 @@ class Aggregate:
             calls = counted(meta["rerouted"], "call")
             warnings.append(f"{calls} went by another route than the profile's mode prefers: it was full or resting")
         warnings += accounted.warnings
-        document = receipt(
+        return receipt(
             tally,
             run_id=run_id,
             status="failed" if reason else "cancelled" if is_cancelled(meta) else "settled",
@@ -291,18 +312,9 @@ class Aggregate:
             dialect=survey.get("dialect"),
             late_results=meta.get("extras", 0),
             reckoned=reckoned(survey),
+            throttles=throttles_of(meta),
             **accounted.fields,
         )
-        self._documents.put_json(names.run_key(run_id, "receipt.json"), document)
-        return document
-
-    def _shards_of(self, meta: Mapping[str, Any], parts: Iterable[str]) -> set[str]:
-        """The batch jobs that the run waited for, and those that rows of it came from."""
-        sources = set(map(names.source_of_part, parts))
-        found = {source.removeprefix("shard-") for source in sources if source.startswith("shard-")}
-        if meta["kind"] == RunKind.FILE:
-            found |= {unit["unit"] for unit in self._runs.units(meta["run_id"]) if unit["kind"] == "shard"}
-        return found
 
     def _infrastructure_pico(self, meta: Mapping[str, Any], tally: Tally) -> int:
         jobs = {Lane(name): share.jobs for name, share in tally.lanes.items()}
