@@ -96,34 +96,46 @@ def _since(row: Mapping[str, Any], sources: Mapping[str, Any]) -> str:
 
 
 def of_refresh(found: Sequence[Change], reading: Reading) -> Iterator[RenderableType]:
-    """What differs, the refused last; then what could not be mapped."""
-    if found:
-        yield _changes_table(found)
-    else:
+    """What differs, a table a model, the refused last; then what could not be mapped."""
+    if not found:
         yield Text("every price that was mapped is as in the table")
+    models: dict[str, list[Change]] = defaultdict(list)
+    for one in sorted(found, key=lambda one: not one.stands):
+        models[one.slot.model_id].append(one)
+    for model, several in models.items():
+        yield _changes_table(model, several)
     if reading.unmapped:
         yield _unmapped_table(reading)
 
 
-def _changes_table(found: Sequence[Change]) -> Table:
-    """Regions with the same change share a line."""
-    groups: dict[tuple[Any, ...], list[Change]] = defaultdict(list)
-    for one in sorted(found, key=lambda one: not one.stands):
-        groups[one.slot.model_id, one.slot.kind, one.slot.field, one.what, one.old, one.new, one.refused, one.accepted] += [one]  # noqa: E501  # fmt: skip
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+def _changes_table(model: str, found: Sequence[Change]) -> Table:
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", title=model, title_justify="left")
+    grid.add_column("kind", no_wrap=True)
     for name in ("price", "regions"):
         grid.add_column(name, overflow="fold")
     for name in ("table", "offer"):
         grid.add_column(name, justify="right", no_wrap=True)
     grid.add_column("", overflow="fold")
-    for (model, kind, name, what, old, new, refused, accepted), several in groups.items():
-        style = "" if not refused else "yellow" if accepted else "red"
-        verdict = what if not refused else f"{'accepted' if accepted else 'refused'}: {refused}"
-        regions = ", ".join(one.slot.region for one in several)
-        grid.add_row(
-            f"{model}/{kind}/{name}", regions, old or words.DASH, new or words.DASH, Text(verdict, style=style)
-        )
+    for (kind, fields, old, new, verdict, style), regions in _alike(found).items():
+        grid.add_row(kind, fields, ", ".join(regions), old, new, Text(verdict, style=style))
     return grid
+
+
+def _alike(found: Sequence[Change]) -> dict[tuple[str, ...], list[str]]:
+    """Regions with the same change share a line, and so do prices of a region that are all gone."""
+    gone: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
+    lines: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for one in found:
+        style = "" if not one.refused else "yellow" if one.accepted else "red"
+        verdict = one.what.value if not one.refused else f"{'accepted' if one.accepted else 'refused'}: {one.refused}"
+        if one.what.value == "gone":
+            gone[one.slot.kind, one.slot.region, verdict, style].append(one.slot.field)
+            continue
+        old, new = one.old or words.DASH, one.new or words.DASH
+        lines[one.slot.kind, one.slot.field, old, new, verdict, style].append(one.slot.region)
+    for (kind, region, verdict, style), fields in gone.items():
+        lines[kind, ", ".join(fields), "", words.DASH, verdict, style].append(region)
+    return lines
 
 
 def _unmapped_table(reading: Reading) -> Table:
