@@ -16,6 +16,7 @@ from rich.text import Text
 from slackwater_cli import words
 from slackwater_cli.errors import Complaint
 from slackwater_cli.options import Json, Profile, RequestType, ResultDialect, Run, Stack
+from slackwater_cli.pause_commands import spending
 from slackwater_cli.screen import Screen
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ def status(
     stack: Stack = None,
     json: Json = False,
 ) -> None:
-    """Show what the stack has to do at this moment, or how far one run is.
+    """Show what the stack has to do at this moment, what is paused and what the day's budgets have left, or how far one
+    run is.
 
     A queue's age is CloudWatch's, a few minutes old; a dash where nobody measures it.
 
@@ -112,11 +114,11 @@ def status(
     if run is not None:
         _status_of_run(screen, reader, run, now)
         return
-    overview = CloudOperator(reader.connection).overview()
-    screen.show(_overview(overview, now))
+    overview, money = CloudOperator(reader.connection).overview(), spending(reader)
+    screen.show(Group(_overview(overview, now), *money.shown(now)))
     if not overview.complete:
         screen.note("more may be open than is shown here", "yellow")
-    screen.document(_overview_document(overview, reader.connection.stack, now))
+    screen.document(_overview_document(overview, reader.connection.stack, now) | money.document())
 
 
 def cancel(

@@ -16,6 +16,7 @@ from slackwater_cli import (
     demo_command,
     dlq_commands,
     local_commands,
+    pause_commands,
     plan_command,
     prices_commands,
     profiles_commands,
@@ -57,6 +58,7 @@ def build() -> typer.Typer:
     app.add_typer(prices_commands.build(), name="prices")
     app.add_typer(dlq_commands.build(), name="dlq")
     act_commands.register(app)
+    pause_commands.register(app)
     run_commands.register(app)
     plan_command.register(app)
     check_command.register(app)
