@@ -146,6 +146,44 @@ def test_an_unknown_price_is_null_and_counted_never_zero(bucket, clock):
     assert any("no known price" in warning for warning in stored["warnings"])
 
 
+@pytest.mark.promise(7)
+def test_a_price_that_nobody_knows_is_named_by_model_and_region_and_counted(bucket, clock):
+    survey(bucket, ("00000", 4, 0))
+    one, other = ROUTES[:2]
+    assert one.region != other.region
+    unpriced = [success(1, cost_pico=None, route=one), success(2, cost_pico=None, route=one)]
+    unpriced += [success(3, cost_pico=None, route=other), success(4, route=other)]
+    put_part(bucket, "00000", "pack-p1", unpriced)
+    receipt = aggregate(bucket, clock)
+    named = [warning for warning in receipt["warnings"] if warning.startswith("the price table lacks")]
+    assert sorted(named) == sorted(
+        [
+            f"the price table lacks a price of {one.base_model} in {one.region}: 2 answers",
+            f"the price table lacks a price of {other.base_model} in {other.region}: 1 answer",
+        ]
+    )
+    assert receipt["unknown_price_jobs"] == 3
+
+
+@pytest.mark.promise(7)
+def test_an_answer_without_token_counts_says_nothing_against_the_price_table(bucket, clock):
+    survey(bucket, ("00000", 1, 0))
+    put_part(bucket, "00000", "pack-p1", [success(1, cost_pico=None) | {"usage": None}])
+    receipt = aggregate(bucket, clock)
+    assert (receipt["unknown_price_jobs"], receipt["unknown_usage_jobs"]) == (1, 1)
+    assert not any("price table" in warning for warning in receipt["warnings"])
+
+
+def test_a_run_whose_answers_were_priced_by_two_tables_says_so(bucket, clock):
+    survey(bucket, ("00000", 3, 0))
+    rows = [success(1), success(2) | {"price_version": "q"}, success(3)]
+    put_part(bucket, "00000", "pack-p1", rows)
+    said = "the price table was replaced while the run was under way: 2 answers by p, 1 answer by q"
+    assert said in aggregate(bucket, clock)["warnings"]
+    put_part(bucket, "00000", "pack-p1", [success(1), success(2), success(3)])
+    assert said not in aggregate(bucket, clock)["warnings"]
+
+
 def test_openai_lines_come_beside_the_results_when_asked_for(bucket, clock):
     survey(bucket, ("00000", 2, 0))
     put_part(bucket, "00000", "pack-p1", [success(1), failure(2)])

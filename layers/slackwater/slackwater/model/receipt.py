@@ -9,6 +9,7 @@ import orjson
 
 from slackwater.model.job import Lane
 from slackwater.model.money import pico_from_usd_float, usd_text
+from slackwater.model.words import counted
 
 VERSION = 1
 
@@ -49,6 +50,8 @@ class Tally:
     lanes: dict[str, Share] = field(default_factory=lambda: {lane.value: Share() for lane in Lane})
     regions: dict[str, Share] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
+    unpriced: Counter[tuple[str, str]] = field(default_factory=Counter)  # model and region of answers without a price
+    price_versions: Counter[str] = field(default_factory=Counter)  # which table priced the answers
 
     @property
     def accepted(self) -> int:
@@ -94,8 +97,12 @@ class Tally:
             self.cache_write_tokens += written
             self.output_tokens += usage["output_tokens"]
         listed = pico_from_usd_float(row["list_usd"])
+        if row["price_version"]:
+            self.price_versions[row["price_version"]] += 1
         if cost is None:
             self.unknown_price_jobs += 1
+            if usage is not None:
+                self.unpriced[row["model"], row["region"]] += 1
         else:
             self.cost_pico += cost
         if listed is not None:
@@ -105,6 +112,19 @@ class Tally:
             self.saved_pico += listed - cost
         if self.spent is not None:
             self.spent(row, cost, listed)
+
+    def price_warnings(self) -> list[str]:
+        """Which prices are not known, by model and region, and whether more than one table was at work."""
+        found = []
+        if self.unknown_price_jobs:
+            answers = counted(self.unknown_price_jobs, "answer has", "answers have")
+            found.append(f"{answers} no known price: cost_usd sums the others")
+        for (model, region), jobs in sorted(self.unpriced.items()):
+            found.append(f"the price table lacks a price of {model} in {region}: {counted(jobs, 'answer')}")
+        if len(self.price_versions) > 1:
+            tables = ", ".join(f"{counted(n, 'answer')} by {name}" for name, n in sorted(self.price_versions.items()))
+            found.append(f"the price table was replaced while the run was under way: {tables}")
+        return found
 
     def known(self, pico: int, known_jobs: int) -> orjson.Fragment | None:
         """A sum over the known; null when something was answered and nothing of it is known."""

@@ -288,9 +288,7 @@ class Aggregate:
             warnings.insert(0, survey["remedy"])
         if tally.errors.get("lost"):
             warnings.append(f"{counted(tally.errors['lost'], 'job')} came back from no lane (error code lost)")
-        if tally.unknown_price_jobs:
-            unknown = counted(tally.unknown_price_jobs, "answer has", "answers have")
-            warnings.append(f"{unknown} no known price: cost_usd sums the others")
+        warnings += tally.price_warnings()
         if meta.get("rerouted"):
             calls = counted(meta["rerouted"], "call")
             warnings.append(f"{calls} went by another route than the profile's mode prefers: it was full or resting")
