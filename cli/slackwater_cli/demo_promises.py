@@ -6,7 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
+from slackwater.model.money import pico_from_usd_float, usd_text
+from slackwater.policy.prices import load_price_book
 from slackwater_cli import words
+from slackwater_cli.billed import billed_pico
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,23 @@ def _bill(evidence: Evidence) -> Iterator[Promise]:
         kept,
         f"billed {billed[0]} prompts, {billed[1] + billed[2]} tokens; receipts {said[0]}, {said[1] + said[2]}",
     )
+    if "by_way" in bill:
+        money, spent = _money(evidence)
+        yield Promise(
+            "the money is the bill's, exactly",
+            money is not None and money == spent,
+            f"billed tokens at the price book ${usd_text(money)}; receipts ${usd_text(spent)}",
+        )
+
+
+def _money(evidence: Evidence) -> tuple[int | None, int | None]:
+    """Pico-dollars: the bill's tokens at the price book, without what nobody heard of, and what the receipts say."""
+    book, ways = load_price_book(), evidence.bill["by_way"]
+    billed, lost = billed_pico(ways, book), billed_pico(ways, book, "lost")
+    paid = [pico_from_usd_float(receipt["cost_usd"]) for receipt in evidence.receipts.values()]
+    known = [pico for pico in paid if pico is not None]
+    spent = sum(known) if len(known) == len(paid) else None
+    return (None if billed is None or lost is None else billed - lost), spent
 
 
 def _unique(names: Iterator[str]) -> bool:

@@ -8,7 +8,7 @@ import tempfile
 import threading
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -245,7 +245,10 @@ def render(spool: Spool, worker: RowWorker, plan: RowPlan, outcome: Outcome) -> 
             unbilled = index in plan.missing and not outcome.missing_billed
             rendered.file_of.append(number)
             rendered.end_of.append(sizes[number])
-            rendered.charges.append(None if unbilled else result.charge)
+            charge = result.charge
+            if charge is not None and index in plan.missing:
+                charge = replace(charge, lost=True)
+            rendered.charges.append(None if unbilled else charge)
             rendered.failed[position] = result.charge is None
     finally:
         for handle in (*sources, *targets):

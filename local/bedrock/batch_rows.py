@@ -29,6 +29,7 @@ class Charge:
     sha: str
     input_tokens: int
     output_tokens: int
+    lost: bool = False  # its line is not written
 
 
 @dataclass(frozen=True, slots=True)

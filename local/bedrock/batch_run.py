@@ -215,7 +215,7 @@ class Jobs:
     ) -> None:
         """Bill the processed rows, write what is to be written, then show the end."""
         rendered = await rendering
-        await self._bill(job, rendered, rows)
+        await self._bill(job, rendered, rows, written=bool(write))
         if write and rows:
             s3 = await self._thread(self._clients.get, "s3", job.region)
             uri = job.request["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"]
@@ -234,7 +234,7 @@ class Jobs:
             status = "Stopped"
         self._move(job, status, message)
 
-    async def _bill(self, job: Job, rendered: Rendered, rows: int) -> None:
+    async def _bill(self, job: Job, rendered: Rendered, rows: int, *, written: bool) -> None:
         bill = self._world.bill
         for position in range(rows):
             charge = rendered.charges[position]
@@ -246,6 +246,7 @@ class Jobs:
                     model=job.model.name,
                     input_tokens=charge.input_tokens,
                     output_tokens=charge.output_tokens,
+                    lost=charge.lost or not written,
                 )
                 job.billed_rows += 1
             if not position % BILLED_AT_ONCE:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 Lane = Literal["on_demand", "flex", "batch"]
@@ -24,17 +25,49 @@ def prompt_key(messages: Any, system: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+@dataclass(slots=True)
+class _Way:
+    """Count, plain input, output, cache read and cache write tokens of everything that has one price."""
+
+    all: list[int] = field(default_factory=lambda: [0] * 5)
+    lost: list[int] = field(default_factory=lambda: [0] * 5)
+
+    def as_json(self) -> dict[str, dict[str, int]]:
+        names = ("count", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
+        return {which: dict(zip(names, sums, strict=True)) for which, sums in (("all", self.all), ("lost", self.lost))}
+
+
 class Bill:
     """Counters only; used from the event loop's thread alone."""
 
     def __init__(self) -> None:
         self._prompts: dict[str, list[int]] = {}  # on_demand, flex, batch, input tokens, output tokens
+        self._ways: dict[str, _Way] = {}
         self._groups: dict[str, dict[str, list[int]]] = {
             name: defaultdict(lambda: [0, 0, 0]) for name in ("by_region", "by_lane", "by_model")
         }
 
-    def add(self, sha: str, lane: Lane, *, region: str, model: str, input_tokens: int, output_tokens: int) -> None:
-        """Charge one answered call or one processed row."""
+    def add(
+        self,
+        sha: str,
+        lane: Lane,
+        *,
+        region: str,
+        model: str,
+        input_tokens: int,
+        output_tokens: int,
+        tier: str = "default",
+        cache_read: int = 0,
+        cache_write: int = 0,
+        lost: bool = False,
+    ) -> None:
+        """Charge one answered call or one processed row. `input_tokens` is the whole prompt, cached or not; `lost`:
+        nobody will hear of it, because its reply is dropped or its line not written."""
+        way = self._ways.setdefault(f"{region}|{model}|{lane}|{tier}", _Way())
+        tokens = (1, input_tokens - cache_read - cache_write, output_tokens, cache_read, cache_write)
+        way.all = [a + b for a, b in zip(way.all, tokens, strict=True)]
+        if lost:
+            way.lost = [a + b for a, b in zip(way.lost, tokens, strict=True)]
         row = self._prompts.get(sha)
         if row is None:
             row = self._prompts[sha] = [0, 0, 0, 0, 0]
@@ -74,6 +107,7 @@ class Bill:
             "paid_again": sum(row[0] + row[1] + row[2] - 1 for row in self._prompts.values()),
             "input_tokens": sum(sums[1] for sums in lanes.values()),
             "output_tokens": sum(sums[2] for sums in lanes.values()),
+            "by_way": {name: way.as_json() for name, way in sorted(self._ways.items())},
             **{
                 group: {
                     name: {"count": sums[0], "input_tokens": sums[1], "output_tokens": sums[2]}

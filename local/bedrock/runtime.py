@@ -192,6 +192,10 @@ class Runtime:
                 model=model.name,
                 input_tokens=call.input_tokens,
                 output_tokens=answer.output_tokens,
+                tier="default" if call.lane == "flex" else call.tier or "default",
+                cache_read=usage["cacheReadInputTokens"],
+                cache_write=cached,
+                lost=fate.reset_after,
             )
             stats.count(call.region, "answered")
         finally:

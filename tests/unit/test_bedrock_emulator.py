@@ -379,6 +379,16 @@ def test_the_bill_shows_what_was_paid_again() -> None:
     assert bill.prompts()["s"] == {
         "count": 2, "on_demand": 1, "flex": 0, "batch": 1, "input_tokens": 6, "output_tokens": 4
     }  # fmt: skip
+    bill.add("t", "batch", region="us-east-1", model="m", input_tokens=9, output_tokens=2, cache_read=4, lost=True)
+    batch = bill.totals()["by_way"]["us-east-1|m|batch|default"]
+    assert (batch["all"]["count"], batch["all"]["input_tokens"], batch["all"]["cache_read_tokens"]) == (2, 8, 4)
+    assert (batch["lost"]["count"], batch["lost"]["input_tokens"], batch["lost"]["output_tokens"]) == (1, 5, 2)
+
+
+def test_totals_count_each_prompt_once_and_each_lane_by_itself() -> None:
+    bill = Bill()
+    for lane in ("on_demand", "batch"):
+        bill.add("s", lane, region="us-east-1", model="m", input_tokens=3, output_tokens=2)
     totals = bill.totals()
     assert (totals["paid_again"], totals["calls"], totals["rows"], totals["input_tokens"]) == (1, 1, 1, 6)
 

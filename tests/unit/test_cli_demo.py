@@ -82,6 +82,24 @@ def test_a_broken_promise_is_noticed(more, text):
     assert text in broken(evidence(**more))
 
 
+def way(count, inputs, outputs):
+    return {
+        "count": count, "input_tokens": inputs, "output_tokens": outputs, "cache_read_tokens": 0,
+        "cache_write_tokens": 0,
+    }  # fmt: skip
+
+
+BILL = {"paid_again": 1, "prompts": 2, "input_tokens": 30, "output_tokens": 15}
+HAIKU = "us-west-2|global.anthropic.claude-haiku-4-5-20251001-v1:0|on_demand|default"
+
+
+@pytest.mark.parametrize(("cost_usd", "exact"), [(0.00007, True), (0.000070000001, False), (None, False)])
+def test_the_money_of_the_receipts_is_the_bills_to_the_pico_dollar_but_for_what_nobody_heard_of(cost_usd, exact):
+    ways = {HAIKU: {"all": way(3, 30, 15), "lost": way(1, 10, 5)}}  # 1 and 5 USD a million
+    found = evidence(receipts={"a": receipt(repeats=1, cost_usd=cost_usd)}, bill=BILL | {"by_way": ways})
+    assert ("the money is the bill's, exactly" not in broken(found)) is exact
+
+
 def test_repeats_that_the_receipt_owns_up_to_are_no_broken_promise():
     found = evidence(
         receipts={"a": receipt(repeats=1)},

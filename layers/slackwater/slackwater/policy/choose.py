@@ -5,7 +5,7 @@ Pure: the same arguments give the same decision, so that functions, plan and exp
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -84,7 +84,7 @@ class Drain:
 @dataclass(frozen=True, slots=True)
 class Way:
     """One lane, considered. `cost_pico` is an estimate (for batch with the chance of a rescue), None if a price is
-    unknown."""
+    unknown; `costs_pico` is what all would cost by each of the routes, as far as known."""
 
     lane: Lane
     routes: tuple[Route, ...]
@@ -92,6 +92,7 @@ class Way:
     expected_finish: datetime | None
     in_time: bool
     refused: str | None
+    costs_pico: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ def choose(
     the fastest. A forced lane is taken or refused. Batch is never begun past its latest moment.
     """
     scene = _Scene(load, deadline, now, ways, prices, forecast, drain)
-    considered = tuple(_way(lane, scene) for lane in Lane)
+    considered = tuple(_told(_way(lane, scene), scene) for lane in Lane)
     open_ways = [way for way in considered if way.refused is None]
     calling = [way for way in open_ways if way.lane is not Lane.BATCH]
     fallback = _best(calling)
@@ -219,6 +220,11 @@ def _way(lane: Lane, scene: _Scene) -> Way:
     # flex is best effort and throttled first: there must be time to call everything again on demand
     again_s = scene.drain.call_s if lane is Lane.FLEX and Lane.ON_DEMAND in scene.ways.lanes else 0.0
     return Way(lane, routes, cost, finish, finish + timedelta(seconds=again_s) <= scene.deadline, None)
+
+
+def _told(way: Way, scene: _Scene) -> Way:
+    """With the cost by each route, refused or not: what a plan says and `explain` shows."""
+    return replace(way, costs_pico=tuple(_route_cost(way.lane, r, scene.load, scene.prices) for r in way.routes))
 
 
 def _refusal(lane: Lane, scene: _Scene) -> str | None:

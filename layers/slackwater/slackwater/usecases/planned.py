@@ -90,6 +90,7 @@ def class_document(entry: ClassPlan) -> dict[str, Any]:
             {
                 "lane": way.lane.value,
                 "routes": [route.name for route in way.routes],
+                "route_costs_usd": [usd_float(cost) for cost in way.costs_pico],
                 "expected_cost_usd": usd_float(way.cost_pico),
                 "expected_finish": None if way.expected_finish is None else iso(way.expected_finish),
                 "in_time": way.in_time,
