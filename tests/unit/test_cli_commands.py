@@ -118,6 +118,9 @@ def test_bad_usage_ends_with_2_and_leaves_standard_output_empty(arguments, capsy
         "profiles diff",
         "profiles check",
         "profiles schema",
+        "prices",
+        "prices show",
+        "prices refresh",
         "dlq",
         "dlq list",
         "dlq show",
@@ -128,7 +131,7 @@ def test_every_command_explains_itself_with_an_example(command, capsys):
     assert run(*command.split(), "--help") == 0
     out = capsys.readouterr().out
     assert "slackwater" in out
-    if command not in ("", "local", "profiles", "dlq"):
+    if command not in ("", "local", "profiles", "prices", "dlq"):
         assert "Example" in out
 
 
