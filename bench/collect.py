@@ -99,7 +99,7 @@ class Ledger:
         return self.shard
 
     def release(self, *_: Any) -> None: ...
-    def settle(self, shard: Any, counts: Any, *, look_at: Any = None) -> None: ...
+    def settle(self, *_: Any, **__: Any) -> None: ...
     def count_repeats(self, *_: Any) -> None: ...
     def remember(self, *_: Any, **__: Any) -> None: ...
 
@@ -163,7 +163,6 @@ def stage(folder: Path, records: int, answer_bytes: int) -> tuple[Ledger, int]:
 
 def collect(folder: Path, ledger: Ledger) -> float:
     from slackwater.adapters.shard_files import ShardFiles  # noqa: PLC0415
-    from slackwater.policy.forecast import PRIOR  # noqa: PLC0415
     from slackwater.policy.prices import load_price_book  # noqa: PLC0415
     from slackwater.usecases.collect import Collect, Ended  # noqa: PLC0415
 
@@ -177,9 +176,9 @@ def collect(folder: Path, ledger: Ledger) -> float:
         pools=None,  # type: ignore[arg-type]
         stage=None,  # type: ignore[arg-type]
         prices=load_price_book(),
-        forecast=PRIOR,
+        forecasts=None,  # type: ignore[arg-type]  # nothing is missing
         clock=Still(),  # type: ignore[arg-type]
-        drain_jobs_per_s=20.0,
+        drains=None,  # type: ignore[arg-type]
     )
     start = time.perf_counter()
     use_case(ledger.shard.id, 1, Ended("Completed"), worker="w", alive=lambda renew: nullcontext())

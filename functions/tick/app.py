@@ -34,9 +34,9 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     metrics.add_metric("OpenShards", MetricUnit.Count, done.open_shards)
     if done.oldest_s is not None:
         metrics.add_metric("OldestShardSeconds", MetricUnit.Seconds, done.oldest_s)
-    for turnaround_s in done.turnarounds_s:
+    for turnaround_s, forecast_s in zip(done.turnarounds_s, done.forecasts_s, strict=True):
         metrics.add_metric("BatchTurnaroundSeconds", MetricUnit.Seconds, turnaround_s)
-        metrics.add_metric("BatchForecastSeconds", MetricUnit.Seconds, ticking.forecast_s)
+        metrics.add_metric("BatchForecastSeconds", MetricUnit.Seconds, forecast_s)
     if done.unreadable_regions:
         logger.warning("batch jobs cannot be listed", regions=done.unreadable_regions)
     if done.left:

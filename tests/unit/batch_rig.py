@@ -9,9 +9,11 @@ from typing import Any, BinaryIO
 import orjson
 
 from slackwater.adapters.ledger.due import DueItems
+from slackwater.adapters.ledger.history import History
 from slackwater.adapters.ledger.jobs import Jobs
 from slackwater.adapters.ledger.pools import Pools
 from slackwater.adapters.ledger.queue_runs import QueueRuns
+from slackwater.adapters.ledger.quota import QuotaLedger
 from slackwater.adapters.ledger.runs import Runs
 from slackwater.adapters.ledger.shards import ShardLedger
 from slackwater.adapters.ledger.table import Table
@@ -28,8 +30,10 @@ from slackwater.policy.prices import load_price_book
 from slackwater.usecases.cancel import AskCancel, CancelRun
 from slackwater.usecases.cancelled import CancelledRuns
 from slackwater.usecases.collect import Collect
+from slackwater.usecases.drains import Drains
 from slackwater.usecases.fail_jobs import FailJobs
 from slackwater.usecases.fail_units import FailUnits
+from slackwater.usecases.forecasts import Forecasts
 from slackwater.usecases.parts import Parts
 from slackwater.usecases.pools import PoolKeeper
 from slackwater.usecases.pools import due as pool_due
@@ -265,7 +269,9 @@ class BatchWorld:
             ask_tick=lambda run: None,
         )
         self.dead = {"packs": Letters([]), "work": Letters([]), "jobs": Letters([])}
-        self.stage = Stage(shards=self.shards, files=self.files, clock=clock)
+        self.forecasts = Forecasts(history=History(table), clock=clock)
+        self.drains = Drains(quotas=QuotaLedger(table), clock=clock, assumed=DRAIN)
+        self.stage = Stage(shards=self.shards, files=self.files, clock=clock, forecasts=self.forecasts.by_region)
         self.work = self._work()
         self.tick = self._tick()
         self.workers = 0
@@ -296,7 +302,7 @@ class BatchWorld:
         keeper = PoolKeeper(
             pools=self.pools, jobs=self.jobs, documents=self.home, onward=_Onward(self), clock=self.clock
         )
-        stage = Stage(shards=shards, files=files, clock=self.clock)
+        stage = Stage(shards=shards, files=files, clock=self.clock, forecasts=self.forecasts.by_region)
         return Work(
             announce=lambda run_id, status, error: self.announced.append((run_id, status, error)),
             submit=Submit(
@@ -318,9 +324,9 @@ class BatchWorld:
                 pools=Fragile(keeper, self.fuse),
                 stage=stage,
                 prices=PRICES,
-                forecast=PRIOR,
+                forecasts=self.forecasts,
                 clock=self.clock,
-                drain_jobs_per_s=DRAIN,
+                drains=self.drains,
                 cancelled=self.cancelled,
             ),
             stage_pool=StagePool(
@@ -359,7 +365,8 @@ class BatchWorld:
             dead_jobs=self.dead["jobs"],
             clock=self.clock,
             pool_due=pool_due,
-            forecast=PRIOR,
+            forecasts=self.forecasts,
+            drains=self.drains,
             drain_jobs_per_s=DRAIN,
             stack_arn=STACK,
         )

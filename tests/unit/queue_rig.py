@@ -10,6 +10,7 @@ import orjson
 from slackwater.adapters.ledger.jobs import Jobs
 from slackwater.adapters.ledger.pools import Pools
 from slackwater.adapters.ledger.queue_runs import QueueRuns
+from slackwater.adapters.ledger.quota import QuotaLedger
 from slackwater.adapters.ledger.runs import Runs
 from slackwater.adapters.ledger.shards import ShardLedger
 from slackwater.adapters.ledger.table import Table
@@ -26,6 +27,8 @@ from slackwater.usecases.cancel import CancelRun
 from slackwater.usecases.cancelled import CancelledRuns
 from slackwater.usecases.claims import Claims
 from slackwater.usecases.engine import Engine
+from slackwater.usecases.drains import Drains
+from slackwater.usecases.forecasts import Priors
 from slackwater.usecases.lanes import QueueLanes
 from slackwater.usecases.onward import Onward
 from slackwater.usecases.parts import Parts
@@ -146,10 +149,10 @@ class QueueWorld:
                 capability=CAPABILITY,
                 prices=PRICES,
                 routing=Routing(capability=CAPABILITY, prices=PRICES),
-                forecast=PRIOR,
+                forecasts=Priors(),
                 deployed=("us-west-2", "us-east-1"),
                 batch_enabled=True,
-                drain_jobs_per_s=20.0,
+                drains=Drains(quotas=QuotaLedger(table), clock=clock, assumed=20.0),
                 clock=clock,
             ),
             pools=PoolIntake(

@@ -234,7 +234,9 @@ def test_the_plan_says_its_versions_and_its_forecast():
     assert run.plan["v"] == 1
     assert run.plan["price_version"] == PRICES.version
     assert run.plan["profiles_version"] == "v1"
-    assert run.plan["forecast"] == {"p50_s": 7200, "p95_s": 28800, "basis": "prior", "n": 0}
+    assert run.plan["forecast"] == {"p50_s": 7200, "p95_s": 28800, "basis": "prior", "n": 0, "version": "prior-1"}
+    (told,) = {(f["model"], f["version"], f["p95_s"]) for f in run.plan["forecasts"]}
+    assert told == ("anthropic.claude-haiku-4-5-20251001-v1:0", "prior-1", 28800)
     assert run.items == run.plan["items"]
 
 

@@ -1,13 +1,18 @@
 """For the function that chooses lanes."""
 
 from slackwater.bootstrap.profiled import ProfiledKit
+from slackwater.bootstrap.reckoned import ReckonedKit
 from slackwater.settings import Settings
 from slackwater.usecases.plan import Plan
 from slackwater.usecases.planner import Stack
 
 
+class PlanKit(ProfiledKit, ReckonedKit):
+    """Profiles, forecasts and drains."""
+
+
 def build(settings: Settings) -> Plan:
-    kit = ProfiledKit(settings)
+    kit = PlanKit(settings)
     stack = Stack(
         batch_regions=tuple(settings.batch_buckets),
         batch_enabled=settings.batch_enabled,
@@ -21,4 +26,6 @@ def build(settings: Settings) -> Plan:
         capability=kit.capability,
         stack=stack,
         clock=kit.clock,
+        forecasts=kit.forecasts,
+        drains=kit.drains,
     )

@@ -7,11 +7,11 @@ from slackwater.adapters.bedrock_batch import ONE_ATTEMPT, BatchJobs
 from slackwater.adapters.ledger.shards import ShardLedger
 from slackwater.adapters.shard_files import ShardFiles
 from slackwater.adapters.store import Store
-from slackwater.bootstrap.kit import Kit
+from slackwater.bootstrap.reckoned import ReckonedKit
 from slackwater.usecases.stage import Stage
 
 
-class ShardsKit(Kit):
+class ShardsKit(ReckonedKit):
     """Shards: their ledger, their files in the regions' buckets, and their jobs."""
 
     @cached_property
@@ -31,7 +31,8 @@ class ShardsKit(Kit):
 
     @cached_property
     def stage(self) -> Stage:
-        return Stage(shards=self.shards, files=self.shard_files, clock=self.clock)
+        forecasts = self.forecasts.by_region
+        return Stage(shards=self.shards, files=self.shard_files, clock=self.clock, forecasts=forecasts)
 
     @cached_property
     def batch_jobs(self) -> BatchJobs:

@@ -6,7 +6,6 @@ from slackwater.adapters.ledger.due import DueItems
 from slackwater.bootstrap.queued import QueueKit
 from slackwater.bootstrap.shards import ShardsKit
 from slackwater.model.clock import ScaledClock
-from slackwater.policy.forecast import PRIOR
 from slackwater.settings import Settings
 from slackwater.usecases.pools import due as pool_due
 from slackwater.usecases.tick import Tick
@@ -18,13 +17,10 @@ class TickKit(QueueKit, ShardsKit):
 
 @dataclass(frozen=True)
 class Ticking:
-    """What the tick's handler needs: the use case, the clock for its time budget, and within how many seconds a batch
-    job is reckoned to end.
-    """
+    """What the tick's handler needs: the use case, and the clock for its time budget."""
 
     tick: Tick
     clock: ScaledClock
-    forecast_s: float
 
 
 def build(settings: Settings) -> Ticking:
@@ -43,8 +39,9 @@ def build(settings: Settings) -> Ticking:
         dead_jobs=kit.queue(settings.job_dead_letters_url),
         clock=kit.clock,
         pool_due=pool_due,
-        forecast=PRIOR,
+        forecasts=kit.forecasts,
+        drains=kit.drains,
         drain_jobs_per_s=settings.drain_jobs_per_s,
         stack_arn=settings.stack_arn,
     )
-    return Ticking(tick, kit.clock, PRIOR.p95_s)
+    return Ticking(tick, kit.clock)

@@ -6,7 +6,6 @@ from slackwater.adapters.queues import Queue
 from slackwater.bootstrap.profiled import ProfiledKit
 from slackwater.bootstrap.queued import QueueKit
 from slackwater.bootstrap.shards import ShardsKit
-from slackwater.policy.forecast import PRIOR
 from slackwater.settings import Settings
 from slackwater.usecases.announce import Announce
 from slackwater.usecases.cancel import CancelRun
@@ -60,9 +59,9 @@ def build(settings: Settings) -> Working:
             pools=kit.pool_keeper,
             stage=kit.stage,
             prices=kit.prices,
-            forecast=PRIOR,
+            forecasts=kit.forecasts,
             clock=clock,
-            drain_jobs_per_s=settings.drain_jobs_per_s,
+            drains=kit.drains,
             batch_possible=settings.batch_enabled,
             cancelled=cancelled,
         ),

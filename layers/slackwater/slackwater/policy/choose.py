@@ -75,10 +75,17 @@ class Ways:
 @dataclass(frozen=True, slots=True)
 class Drain:
     """Seconds under the quotas that are left: `call_s` until these jobs and those due before them are called,
-    `rescue_s` until what one batch job may leave behind is."""
+    `rescue_s` until all that their batch jobs may leave behind is; `one_s` until what one of their batch jobs may is
+    (None: they are one)."""
 
     call_s: float
     rescue_s: float
+    one_s: float | None = None
+
+    @property
+    def least_s(self) -> float:
+        """The least that batch needs to be worth a try."""
+        return self.rescue_s if self.one_s is None else min(self.one_s, self.rescue_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,7 @@ class Way:
     expected_finish: datetime | None
     in_time: bool
     refused: str | None
+    at_risk: bool = False  # in time only if not everything that batch is given is late
     costs_pico: tuple[int | None, ...] = ()
 
 
@@ -135,7 +143,9 @@ def choose(
 
     Eligible is what profile, residency, capability and time allow. Of what meets the deadline the cheapest is taken,
     an unknown price only where no known one is; among equals flex, then batch, then on demand. If nothing meets it,
-    the fastest. A forced lane is taken or refused. Batch is never begun past its latest moment.
+    the fastest. A forced lane is taken or refused. Batch is never begun past its latest moment, which leaves time to
+    call all that it might leave behind; where calling all from now on would be too late as well, time to call what one
+    batch job might.
     """
     scene = _Scene(load, deadline, now, ways, prices, forecast, drain)
     considered = tuple(_told(_way(lane, scene), scene) for lane in Lane)
@@ -189,7 +199,9 @@ def _decision(way: Way, fallback: Way | None, considered: Sequence[Way], reasons
     if way.cost_pico is None:
         reasons.append(f"{way.lane}: its price is unknown")
     warning = None
-    if not way.in_time:
+    if way.at_risk:
+        warning = "should more than one of its batch jobs be late, the deadline will be missed: calls would be as late"
+    elif not way.in_time:
         warning = (
             f"the deadline will probably be missed: expected {iso(way.expected_finish)}"
             if way.expected_finish
@@ -215,7 +227,8 @@ def _way(lane: Lane, scene: _Scene) -> Way:
     cost = _lane_cost(lane, scene)
     if lane is Lane.BATCH:
         finish = scene.now + timedelta(seconds=scene.forecast.p50_s)
-        return Way(lane, routes, _with_rescue(cost, scene), finish, True, None)
+        at_risk = scene.now > latest_start(scene.deadline, scene.forecast, scene.drain.rescue_s)
+        return Way(lane, routes, _with_rescue(cost, scene), finish, True, None, at_risk)
     finish = scene.now + timedelta(seconds=scene.drain.call_s)
     # flex is best effort and throttled first: there must be time to call everything again on demand
     again_s = scene.drain.call_s if lane is Lane.FLEX and Lane.ON_DEMAND in scene.ways.lanes else 0.0
@@ -247,7 +260,8 @@ def _not_by_batch(scene: _Scene) -> str | None:
     for trait in sorted(scene.load.traits & _NOT_IN_BATCH.keys()):
         if trait != traits_of.STRUCTURED_OUTPUT or not scene.ways.batch_structured_output:
             return _NOT_IN_BATCH[trait]
-    latest = latest_start(scene.deadline, scene.forecast, scene.drain.rescue_s)
+    needed_s = scene.drain.rescue_s if _calls_in_time(scene) else scene.drain.least_s
+    latest = latest_start(scene.deadline, scene.forecast, needed_s)
     if scene.now > latest:
         return f"had to begin by {iso(latest)} to leave time for a rescue ({scene.forecast.basis} forecast)"
     return None
@@ -267,6 +281,12 @@ def lane_cost_pico(lane: Lane, load: JobLoad, ways: Ways, prices: PriceBook) -> 
         return None
     total = sum(route.weight for route in routes)
     return sum(cost * route.weight for cost, route in zip(known, routes, strict=True)) // total
+
+
+def _calls_in_time(scene: _Scene) -> bool:
+    """Whether calling all from now on would hold the deadline."""
+    finish = scene.now + timedelta(seconds=scene.drain.call_s)
+    return finish <= scene.deadline and any(_refusal(lane, scene) is None for lane in _FAST_FIRST)
 
 
 def _lane_cost(lane: Lane, scene: _Scene) -> int | None:
@@ -290,5 +310,5 @@ def _with_rescue(cost: int | None, scene: _Scene) -> int | None:
     rescue = _lane_cost(lanes[0], scene)
     if rescue is None:
         return None
-    slack_s = (guard_at(scene.deadline, scene.drain.rescue_s) - scene.now).total_seconds()
+    slack_s = (guard_at(scene.deadline, scene.drain.least_s) - scene.now).total_seconds()
     return cost + rescue * round(scene.forecast.p_late(slack_s) * _MILLION) // _MILLION

@@ -107,7 +107,7 @@ def quantile(history: Sequence[Turnaround], percent: int) -> int:
 
 def _weight(one: Turnaround, newest: datetime) -> float:
     """Relative to the newest, not to now: the same jobs make the same forecast whenever they are asked."""
-    return 0.5 ** ((newest - one.ended_at).total_seconds() / HALF_LIFE_S)
+    return float(0.5 ** ((newest - one.ended_at).total_seconds() / HALF_LIFE_S))
 
 
 def _version(some: Iterable[Turnaround], how: str = "") -> str:

@@ -20,12 +20,15 @@ from slackwater.model.job import Lane
 from slackwater.model.native import typed
 from slackwater.model.run import Unit
 from slackwater.model.shard import OwnerKind, Shard, ShardState
-from slackwater.policy.forecast import Forecast, guard_at
+from slackwater.policy.forecast import guard_at
+from slackwater.policy.history import took
 from slackwater.policy.prices import PriceBook
 from slackwater.policy.rescue import lost_records, plan_rescue
 from slackwater.policy.step import CHECK_S
 from slackwater.usecases.batch_output import Group, Join, Member, Rows, members_of
 from slackwater.usecases.cancelled import never
+from slackwater.usecases.drains import ShardDrains
+from slackwater.usecases.forecasts import ForecastsPort
 from slackwater.usecases.leased import Alive, LeasesPort, leased
 from slackwater.usecases.place import packs_of
 from slackwater.usecases.stage import Stage, StageRecord
@@ -37,9 +40,24 @@ EXTRA_WAVES: Final = 1_000  # parts beside the first of an attempt, if output gr
 
 class ShardsPort(LeasesPort, Protocol):
     def change(self, shard: Shard, **fields: object) -> Shard: ...
-    def settle(self, shard: Shard, counts: Mapping[str, int], *, look_at: datetime | None = None) -> Shard: ...
+    def settle(
+        self,
+        shard: Shard,
+        counts: Mapping[str, int],
+        *,
+        look_at: datetime | None = None,
+        took: tuple[int, bool] | None = None,
+    ) -> Shard: ...
     def count_repeats(self, shard: Shard, by_run: Mapping[str, int]) -> None: ...
-    def remember(self, shard: Shard, *, status: str, ended_at: datetime, counts: Mapping[str, int]) -> None: ...
+    def remember(
+        self,
+        shard: Shard,
+        *,
+        status: str,
+        ended_at: datetime,
+        counts: Mapping[str, int],
+        took: tuple[int, bool] | None,
+    ) -> None: ...
 
 
 class FilesPort(Protocol):
@@ -106,9 +124,9 @@ class Collect:
         pools: PoolsPort,
         stage: Stage,
         prices: PriceBook,
-        forecast: Forecast,
+        forecasts: ForecastsPort,
         clock: Clock,
-        drain_jobs_per_s: float,
+        drains: ShardDrains,
         batch_possible: bool = True,
         cancelled: Callable[[str], bool] = never,
     ) -> None:
@@ -120,9 +138,9 @@ class Collect:
         self._pools = pools
         self._stage = stage
         self._prices = prices
-        self._forecast = forecast
+        self._forecasts = forecasts
         self._clock = clock
-        self._drain_jobs_per_s = drain_jobs_per_s
+        self._drains = drains
         self._batch_possible = batch_possible
         self._cancelled = cancelled
 
@@ -236,8 +254,8 @@ class Collect:
                 generation=shard.generation - 1,  # so often they went by batch before
                 now=now,
                 deadline=min(members[ordinal].deadline for ordinal in called),
-                forecast=self._forecast,
-                drain_s=len(called) / self._drain_jobs_per_s,
+                forecast=self._forecasts.of(shard.base_model, shard.region, len(retry)),
+                drain_s=len(called) / self._drains.of_shard(shard),
                 batch_possible=self._batch_possible and shard.owner_kind is OwnerKind.RUN and shard.arn is not None,
                 calling_lane=shard.rescue_lane,
             )
@@ -256,16 +274,26 @@ class Collect:
             self._end_unit(shard, members, verdict, missing)
         else:
             self._end_jobs(shard, members, verdict, missing)
+        turnaround = None
         if shard.arn is not None:
-            ended_at = parse_iso(verdict["ended_at"])
-            self._shards.remember(shard, status=verdict["status"], ended_at=ended_at, counts=verdict["counts"])
+            status, ended_at = verdict["status"], parse_iso(verdict["ended_at"])
+            turnaround = took(status, shard.submitted_at, ended_at, shard.stop_asked_at)
+            self._shards.remember(shard, status=status, ended_at=ended_at, counts=verdict["counts"], took=turnaround)
         look_at = later(self._clock.now(), LATE_JOB_S) if verdict["maybe_alive"] and shard.job_name else None
         counts = {**verdict["counts"], "called": len(verdict["called"]), "batched": len(verdict["batched"])}
         counts |= verdict.get("tokens", {})
-        return self._end(shard, counts, look_at=look_at, word="settled")
+        return self._end(shard, counts, look_at=look_at, word="settled", turnaround=turnaround)
 
-    def _end(self, shard: Shard, counts: Mapping[str, int], *, look_at: datetime | None, word: str) -> str:
-        self._shards.settle(shard, counts, look_at=look_at)
+    def _end(
+        self,
+        shard: Shard,
+        counts: Mapping[str, int],
+        *,
+        look_at: datetime | None,
+        word: str,
+        turnaround: tuple[int, bool] | None = None,
+    ) -> str:
+        self._shards.settle(shard, counts, look_at=look_at, took=turnaround)
         return word
 
     def _end_unit(self, shard: Shard, members: Sequence[Member], verdict: Mapping[str, Any], missing: set[int]) -> None:
@@ -296,7 +324,7 @@ class Collect:
     def _restage(self, shard: Shard, members: Sequence[Member], ordinals: Sequence[int]) -> Unit:
         """The missing records as a new shard in the same region, its requests from the old one's file."""
         deadlines = [members[ordinal].deadline for ordinal in ordinals]
-        guard = guard_at(min(deadlines), len(ordinals) / self._drain_jobs_per_s)
+        guard = guard_at(min(deadlines), len(ordinals) / self._drains.of_shard(shard))
         new = self._stage.shard(
             owner_kind=shard.owner_kind,
             owner=shard.owner,
@@ -313,6 +341,7 @@ class Collect:
             profiles_version=shard.profiles_version,
             rescue_lane=shard.rescue_lane,
             alternatives=shard.alternatives,
+            quotas=shard.quotas,
         )
         return Unit(
             id=new,

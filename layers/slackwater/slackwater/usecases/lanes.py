@@ -2,7 +2,7 @@
 
 from collections.abc import Container
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from slackwater.model.clock import Clock
 from slackwater.model.errors import BadInput
@@ -11,13 +11,16 @@ from slackwater.model.native import output_limit, shape
 from slackwater.model.profile import Profile
 from slackwater.policy.capability import Capability
 from slackwater.policy.choose import Drain, JobLoad, Ways, choose
+from slackwater.policy.drain import Mean
 from slackwater.policy.durations import length_traits
-from slackwater.policy.forecast import Forecast
+from slackwater.policy.noted import noted
 from slackwater.policy.pooling import FULL_JOBS
 from slackwater.policy.prices import PriceBook
 from slackwater.policy.routes import batch_routes, batch_types, flex_routes, resolve_routes
 from slackwater.policy.tokens import input_tokens, max_output_tokens
 from slackwater.usecases.claims import Mine
+from slackwater.usecases.drains import RouteDrains
+from slackwater.usecases.forecasts import ForecastsPort
 from slackwater.usecases.routing import Routing
 from slackwater.usecases.tries import Call
 
@@ -33,26 +36,26 @@ class QueueLanes:
         capability: Capability,
         prices: PriceBook,
         routing: Routing,
-        forecast: Forecast,
+        forecasts: ForecastsPort,
         deployed: Container[str],
         batch_enabled: bool,
-        drain_jobs_per_s: float,
+        drains: RouteDrains,
         clock: Clock,
     ) -> None:
         """`deployed`: regions with a bucket of ours."""
         self._capability = capability
         self._prices = prices
         self._routing = routing
-        self._forecast = forecast
+        self._forecasts = forecasts
         self._deployed = deployed
         self._batch_enabled = batch_enabled
-        self._drain = Drain(IN_FRONT / drain_jobs_per_s, FULL_JOBS / drain_jobs_per_s)
+        self._drains = drains
         self._clock = clock
         self._ways: dict[tuple[str, str], Ways] = {}
 
-    def lane(self, mine: Mine, profile: Profile, version: str) -> Lane:
-        """The job's lane by a profile of one version. Raises BadInput where no lane of it takes the job; a job that is
-        past its deadline gets some calling lane."""
+    def lane(self, mine: Mine, profile: Profile, version: str) -> tuple[Lane, dict[str, Any]]:
+        """The job's lane by a profile of one version, and what to note of the choice. Raises BadInput where no lane of
+        it takes the job; a job that is past its deadline gets some calling lane."""
         asked = mine.asked
         load = JobLoad(
             1,
@@ -61,18 +64,22 @@ class QueueLanes:
             shape(asked.request) | length_traits(output_limit(asked.request)),
             asked.lane,
         )
+        ways = self._of(mine.entry.profile, profile, version)
+        rate = self._drains.of_routes(ways.calling, Mean(load.input_tokens, load.max_output_tokens))
+        regions = dict.fromkeys(route.region for route in ways.batch)
+        now = self._clock.now()
         decision = choose(
             load,
             deadline=mine.entry.deadline,
-            now=self._clock.now(),
-            ways=self._of(mine.entry.profile, profile, version),
+            now=now,
+            ways=ways,
             prices=self._prices,
-            forecast=self._forecast,
-            drain=self._drain,
+            forecast=self._forecasts.over(profile.model, regions, FULL_JOBS),
+            drain=Drain(IN_FRONT / rate, FULL_JOBS / rate),
         )
         if decision.lane is None:
             raise BadInput("; ".join(decision.reasons), "/lane" if asked.lane else "/profile")
-        return decision.lane
+        return decision.lane, noted(decision, now, self._prices.version)
 
     def call(self, mine: Mine, lane: Lane, profile: Profile, version: str) -> Call:
         """The job's call: its ordinal decides where it goes first, so a redelivery goes the same way."""

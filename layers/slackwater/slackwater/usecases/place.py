@@ -114,6 +114,7 @@ class Place:
             rescue_lane=Lane(group["rescue_lane"]),
             alternatives=[route for route in routes if route != here],
             entering=self._waits_for_shard(meta["run_id"], item["records"]),
+            quotas=group.get("quotas", ()),
         )
 
     def _waits_for_shard(self, run_id: str, records: int) -> Callable[[str], None]:

@@ -11,6 +11,8 @@ from slackwater.model.clock import Clock, parse_iso
 from slackwater.model.profile import Profiles
 from slackwater.policy.capability import Capability
 from slackwater.policy.prices import PriceBook
+from slackwater.usecases.drains import RouteDrains
+from slackwater.usecases.forecasts import ForecastsPort
 from slackwater.usecases.planner import Planner, Stack
 from slackwater.usecases.survey import Survey
 
@@ -41,6 +43,8 @@ class Plan:
         capability: Capability,
         stack: Stack,
         clock: Clock,
+        forecasts: ForecastsPort | None = None,
+        drains: RouteDrains | None = None,
     ) -> None:
         self._documents = documents
         self._runs = runs
@@ -49,6 +53,8 @@ class Plan:
         self._capability = capability
         self._stack = stack
         self._clock = clock
+        self._forecasts = forecasts
+        self._drains = drains
 
     def __call__(self, run_id: str) -> list[dict[str, Any]]:
         """Planning again replaces a plan that was never answered for: the workflow places only the items of the last
@@ -65,6 +71,8 @@ class Plan:
             prices=self._prices,
             capability=self._capability,
             stack=self._stack,
+            forecasts=self._forecasts,
+            drains=self._drains,
         )
         document = planner.plan(
             Survey.from_json(self._documents.get_json(names.run_key(run_id, "survey.json"))),

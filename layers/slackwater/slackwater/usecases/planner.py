@@ -6,15 +6,19 @@ from datetime import datetime
 from typing import Any, Final
 
 from slackwater.model.clock import iso
-from slackwater.model.job import Lane
+from slackwater.model.job import Lane, Route
 from slackwater.model.native import INVOKE_MODEL
 from slackwater.model.profile import Profile, Profiles
 from slackwater.policy.capability import Capability
 from slackwater.policy.choose import Drain, JobLoad, Ways, choose
+from slackwater.policy.classes import Load
 from slackwater.policy.cut import BlockLoad, cut_shards
-from slackwater.policy.forecast import PRIOR, Forecast, guard_at
+from slackwater.policy.drain import Mean
+from slackwater.policy.forecast import Forecast, guard_at, slowest
 from slackwater.policy.prices import PriceBook
 from slackwater.policy.routes import batch_routes, batch_shares, batch_types, flex_routes, resolve_routes, typical_price
+from slackwater.usecases.drains import RouteDrains, quotas_of
+from slackwater.usecases.forecasts import ForecastsPort, Priors
 from slackwater.usecases.planned import (
     ClassPlan,
     GroupPlan,
@@ -52,13 +56,15 @@ class Planner:
         prices: PriceBook,
         capability: Capability,
         stack: Stack,
-        forecast: Forecast = PRIOR,
+        forecasts: ForecastsPort | None = None,
+        drains: RouteDrains | None = None,
     ) -> None:
         self._profiles = profiles
         self._prices = prices
         self._capability = capability
         self._stack = stack
-        self._forecast = forecast
+        self._forecasts = forecasts or Priors()
+        self._drains = drains
         self._ways: dict[str, Ways] = {}
 
     def plan(self, survey: Survey, *, deadline: datetime, now: datetime, profiles_version: str) -> dict[str, Any]:
@@ -76,7 +82,8 @@ class Planner:
             "deadline": iso(deadline),
             "price_version": self._prices.version,
             "profiles_version": profiles_version,
-            "forecast": self._forecast.as_json(),
+            "forecast": slowest(self._forecast(g.profile, g.records, g.routes) for g in groups).as_json(),
+            "forecasts": self._forecasts_document(groups),
             "blocks": [asdict(block) for block in survey.blocks],
             **document,
             "groups": group_documents,
@@ -120,30 +127,51 @@ class Planner:
         survey."""
         order = sorted(enumerate(survey.classes), key=lambda pair: (pair[1].deadline or default, pair[0]))
         decided: dict[int, ClassPlan] = {}
-        ahead = 0
+        calls_ahead_s = rescues_ahead_s = 0.0
         for position, jobs in order:
-            total = jobs.total
+            total, profile = jobs.total, jobs.key.profile
             deadline = jobs.deadline or default
+            drain_s = total.jobs / self._jobs_per_s(profile, total)
+            one_s = drain_s * min(1.0, self._max_records(profile) / max(1, total.jobs))
             decision = choose(
                 JobLoad(total.jobs, total.input_tokens, total.max_output_tokens, jobs.key.traits, jobs.key.lane),
                 deadline=deadline,
                 now=now,
-                ways=self.ways(jobs.key.profile),
+                ways=self.ways(profile),
                 prices=self._prices,
-                forecast=self._forecast,
-                drain=Drain(
-                    call_s=(ahead + total.jobs) / self._stack.drain_jobs_per_s,
-                    rescue_s=self._rescue_s(jobs.key.profile, total.jobs),
-                ),
+                forecast=self._forecast(profile, total.jobs, self.ways(profile).batch),
+                drain=Drain(calls_ahead_s + drain_s, calls_ahead_s + rescues_ahead_s + drain_s, one_s),
             )
             if decision.lane in (Lane.ON_DEMAND, Lane.FLEX):
-                ahead += total.jobs
+                calls_ahead_s += drain_s
+            elif decision.lane is Lane.BATCH:
+                rescues_ahead_s += drain_s
             decided[position] = ClassPlan(jobs, total, deadline, decision)
         return [decided[i] for i in range(len(decided))]
 
-    def _rescue_s(self, profile: str, records: int) -> float:
-        """One batch job may be late as a whole; that all are is beyond what is planned for."""
-        return min(records, self._max_records(profile)) / self._stack.drain_jobs_per_s
+    def _jobs_per_s(self, profile: str, load: Load) -> float:
+        """How fast jobs like these drain on the calling lanes under the quotas that are left."""
+        if self._drains is None or not load.jobs:
+            return self._stack.drain_jobs_per_s
+        each = Mean(load.input_tokens / load.jobs, load.max_output_tokens / load.jobs)
+        return self._drains.of_routes(self.ways(profile).calling, each)
+
+    def _forecast(self, profile: str, records: int, routes: Sequence[Route]) -> Forecast:
+        """Of the batch jobs that so many records make over these routes: all have ended when the slowest has."""
+        regions = dict.fromkeys(route.region for route in routes)
+        return self._forecasts.over(
+            self._profiles.named(profile).model, regions, min(records, self._max_records(profile))
+        )
+
+    def _forecasts_document(self, groups: Sequence[GroupPlan]) -> list[dict[str, Any]]:
+        """What was forecast of each model and region that gets batch jobs, with the version of each forecast."""
+        found = {}
+        for group in groups:
+            model = self._profiles.named(group.profile).model
+            for shard in group.cut.shards:
+                told = self._forecasts.of(model, shard.region, shard.records)
+                found[model, shard.region, told.version] = {"model": model, "region": shard.region, **told.as_json()}
+        return [found[key] for key in sorted(found)]
 
     # ------------------------------------------------------------------ groups
 
@@ -218,6 +246,7 @@ class Planner:
             "profile": group.profile,
             "home_region": profile.home_region,
             "routes": [route_document(route) for route in group.routes],
+            "quotas": list(quotas_of(self.ways(group.profile).calling)),
             "deadline_at": iso(max(entry.deadline for entry in group.classes)),
             "guard_at": iso(guard_at(earliest, largest / self._stack.drain_jobs_per_s)),
             "rescue_lane": next(

@@ -1,6 +1,6 @@
 """A shard's files and its entry in the ledger: from here on the tick knows of it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from tempfile import SpooledTemporaryFile
@@ -13,6 +13,7 @@ from slackwater.model.clock import Clock, iso
 from slackwater.model.job import Lane, Route
 from slackwater.model.native import Request, RequestType, plain, request_type
 from slackwater.model.shard import OwnerKind, Shard, ShardState
+from slackwater.policy.tokens import max_output_tokens
 
 MIN_RECORDS: Final = 100  # Bedrock's quotas for every listed model
 MAX_RECORDS: Final = 100_000
@@ -45,13 +46,24 @@ class FilesPort(Protocol):
     def put_index(self, shard: Shard, file: BinaryIO) -> None: ...
 
 
+ByRegion = Callable[[str, Sequence[str], int], Mapping[str, Mapping[str, Any]]]
+"""Model, regions and records of a job → what is forecast of it there (usecases.forecasts.Forecasts.by_region)."""
+
+
 class Stage:
     """Stages shards. Staging the same jobs again gives the same shard and writes the same bytes."""
 
-    def __init__(self, *, shards: ShardsPort, files: FilesPort, clock: Clock) -> None:
+    def __init__(
+        self, *, shards: ShardsPort, files: FilesPort, clock: Clock, forecasts: ByRegion | None = None
+    ) -> None:
+        """`forecasts` are noted with the shard, so that they can be scored when its job has ended."""
+        self._forecasts = forecasts
         self._shards = shards
         self._files = files
         self._clock = clock
+
+    def _told(self, model: str, regions: Sequence[str], records: int) -> Mapping[str, Mapping[str, Any]]:
+        return {} if self._forecasts is None else self._forecasts(model, regions, records)
 
     def shard(
         self,
@@ -75,13 +87,14 @@ class Stage:
         max_records: int = MAX_RECORDS,
         max_bytes: int = MAX_BYTES,
         entering: Callable[[str], None] | None = None,
+        quotas: Sequence[str] = (),
     ) -> str:
         """Writes input and index, enters the shard as `staged` and gives its id.
 
         `owner` is the run's or pool's id, `deadline_at` the latest deadline of the jobs, `guard_at` the moment from
         which a running job is stopped; `alternatives` are the batch routes to try after a definite refusal;
-        `entering` is told the id before the ledger is. Raises
-        ValueError where the records break a limit of Bedrock: the cut was wrong.
+        `entering` is told the id before the ledger is; `quotas` are those that calling the jobs would draw on
+        (usecases.drains.quotas_of). Raises ValueError where the records break a limit of Bedrock: the cut was wrong.
         """
         with _Spool() as spool:
             for record in records:
@@ -109,6 +122,11 @@ class Stage:
                 rescue_lane=rescue_lane,
                 alternatives=tuple(alternatives),
                 next_check_at=self._clock.now(),
+                staged_at=self._clock.now(),
+                earliest_at=spool.earliest(deadline_at),
+                max_output_tokens=spool.max_output_tokens,
+                quotas=tuple(quotas),
+                forecasts=self._told(base_model, [region, *(r.region for r in alternatives)], len(spool.jobs)),
             )
             self._files.put_index(shard, spool.file("index"))
             self._files.put_input(shard, spool.file("input"))
@@ -126,7 +144,13 @@ class _Spool:
         self._index = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115
         self.jobs: list[str] = []
         self.bytes = 0
+        self.max_output_tokens = 0
         self._types: set[RequestType] = set()
+        self._earliest: datetime | None = None
+
+    def earliest(self, default: datetime) -> datetime:
+        """The earliest deadline of the records; `default` is that of those which name none."""
+        return default if self._earliest is None else min(default, self._earliest)
 
     @property
     def request_type(self) -> RequestType:
@@ -164,6 +188,10 @@ class _Spool:
         self._input.write(line)
         self._index.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
         self._types.add(request_type(record.request))
+        self.max_output_tokens += max_output_tokens(record.request)
+        if record.deadline_at is not None:
+            known = self._earliest
+            self._earliest = record.deadline_at if known is None else min(known, record.deadline_at)
         self.jobs.append(record.job)
         self.bytes += len(line)
 

@@ -16,6 +16,7 @@ from slackwater.policy.pooling import MIN_JOBS
 from slackwater.policy.prices import PriceBook
 from slackwater.policy.routes import batch_routes, batch_shares, resolve_routes, typical_price
 from slackwater.policy.weights import order
+from slackwater.usecases.drains import quotas_of
 from slackwater.usecases.stage import Stage, StageRecord
 
 
@@ -69,7 +70,7 @@ class StagePool:
             return "stale"
         self._keeper.close_pool(pool_id)
         pool = self._pools.get(pool_id) or pool  # from here on nobody joins or leaves
-        profile, routes = self._ways(pool)
+        profile, routes, quotas = self._ways(pool)
         records = self._keeper.stage_pool(pool_id)
         if profile is None or not routes or pool.count < MIN_JOBS:  # gone while they waited, or too few have stayed
             sent = self._keeper.rescue_jobs(pool_id, [{"job": record.job} for record in records])
@@ -95,21 +96,22 @@ class StagePool:
             profiles_version=pool.profiles_version,
             rescue_lane=_calling_lane(profile),
             alternatives=[other for other in routes if other != route],
+            quotas=quotas,
         )
         self._keeper.staged(pool_id)
         return f"staged as {shard}"
 
-    def _ways(self, pool: Pool) -> tuple[Profile | None, tuple[Route, ...]]:
-        """The pool's profile, as its jobs' runs have it, and where its batch jobs may run. Raises Missing if somebody
-        has deleted that version from the bucket."""
+    def _ways(self, pool: Pool) -> tuple[Profile | None, tuple[Route, ...], tuple[str, ...]]:
+        """The pool's profile, as its jobs' runs have it, its batch routes, and what its calls draw on. Raises Missing
+        if somebody has deleted that version from the bucket."""
         name = pool.profile
         try:
             profile = self._profiles.pinned(pool.profiles_version).named(name)
             calling = resolve_routes(profile, self._capability, self._prices, name=name)
             routes = batch_routes(profile, calling, self._capability, self._prices, deployed=self._deployed, name=name)
         except (BadInput, ConfigurationError):
-            return None, ()
-        return profile, routes
+            return None, (), ()
+        return profile, routes, quotas_of(calling)
 
 
 def _calling_lane(profile: Profile) -> Lane:

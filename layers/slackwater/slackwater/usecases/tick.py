@@ -18,9 +18,12 @@ from slackwater.model.clock import Clock, iso, later, parse_iso
 from slackwater.model.run import ENDED, RunKind, RunState, is_cancelled
 from slackwater.model.shard import OwnerKind, Shard, ShardState
 from slackwater.policy.closing import RunArrivals, closing
-from slackwater.policy.forecast import Forecast
+from slackwater.policy.drain import Claim, behind_s
+from slackwater.policy.forecast import PRIOR, Forecast
 from slackwater.policy.pooling import PoolAction, PoolStep
 from slackwater.policy.step import CHECK_S, Adopt, Collect, Look, Rescue, Step, Stop, Submit, step, stray
+from slackwater.usecases.drains import ShardDrains
+from slackwater.usecases.forecasts import ForecastsPort
 from slackwater.usecases.ports import Outgoing, Sender
 
 ITEMS_A_PARTITION: Final = 200
@@ -30,8 +33,11 @@ STRAYS_A_TICK: Final = 50
 RESCUE_LEAD_S: Final = (
     240  # from a tick's decision to the first rescued call: the next tick, two queues, reading the index
 )
+COMPETES_S: Final = 600  # an open shard is looked at at least so often: what is due until then is all that is open
 PEEK_EVERY_S: Final = 30.0  # real seconds between two looks into the dead-letter queues
 POISON_S: Final = 3600  # a shard's dead work message is held against it only after so long: tick has sent others
+
+_GOING: Final = frozenset({"Stopping", "Stopped", "PartiallyCompleted", "Expired", "Failed"})  # rescue has begun
 
 
 class DuePort(Protocol):
@@ -41,6 +47,8 @@ class DuePort(Protocol):
     def kind(self) -> str: ...
     @property
     def id(self) -> str: ...
+    @property
+    def seen(self) -> str: ...
 
 
 class DueItemsPort(Protocol):
@@ -94,6 +102,7 @@ class Ticked:
     open_shards: int = 0  # batch jobs that were looked at
     oldest_s: float | None = None  # since the oldest of them was submitted, product time
     turnarounds_s: tuple[float, ...] = ()  # of the jobs that were found ended: from submitted to ended
+    forecasts_s: tuple[float, ...] = ()  # within how long these were reckoned to end (p95)
 
 
 @dataclass
@@ -124,7 +133,8 @@ class Tick:
         dead_jobs: DeadLetters,
         clock: Clock,
         pool_due: Callable[..., PoolStep],
-        forecast: Forecast,
+        forecasts: ForecastsPort,
+        drains: ShardDrains,
         drain_jobs_per_s: float,
         stack_arn: str,
     ) -> None:
@@ -142,18 +152,23 @@ class Tick:
         self._dead_jobs = dead_jobs
         self._clock = clock
         self._pool_due = pool_due
-        self._forecast = forecast
+        self._forecasts = forecasts
+        self._drains = drains
         self._drain_jobs_per_s = drain_jobs_per_s
         self._prefix = ids.job_name_prefix(stack_arn)
+        self._behind_s: Mapping[str, float] = {}  # of the present pass
         self._peeked_wall_s = 0.0  # only spares calls: another container may peek as well
 
     def __call__(self, *, stop_at_wall_s: float) -> Ticked:
         """One pass. What is left at `stop_at_wall_s` stays due for the next tick."""
-        due = list(self._items.due(self._clock.now(), limit=ITEMS_A_PARTITION))
-        shards = [(item, self._shards.get(item.id)) for item in due if item.kind == "SHARD"]
-        known = [(item, shard) for item, shard in shards if shard is not None]
-        seen = self._list([shard for _, shard in known])
-        by_item = {item.id: shard for item, shard in known}
+        now = self._clock.now()
+        soon = list(self._items.due(later(now, COMPETES_S), limit=ITEMS_A_PARTITION))
+        due = [item for item in soon if item.seen <= iso(now)]
+        open_shards = [shard for item in soon if item.kind == "SHARD" and (shard := self._shards.get(item.id))]
+        looked_at = {item.id for item in due}
+        by_item = {shard.id: shard for shard in open_shards if shard.id in looked_at}
+        seen = self._list(list(by_item.values()))
+        self._behind_s = behind_s(self._claims(open_shards, seen), lead_s=RESCUE_LEAD_S)
         sent, left = 0, 0
         broken: list[str] = []
         for item in sorted(due, key=lambda one: one.kind != "SHARD"):
@@ -170,9 +185,36 @@ class Tick:
             raise RuntimeError("could not be looked at: " + ", ".join(broken[:20]))
         return Ticked(len(due), sent, tuple(sorted(seen.failed)), left, *self._ages(by_item.values(), seen))
 
-    def _ages(self, shards: Iterable[Shard], seen: _Seen) -> tuple[int, float | None, tuple[float, ...]]:
-        """How many batch jobs are open, how old the oldest is, and how long those took that have ended by now."""
-        now, open_s, ended_s = self._clock.now(), [], []
+    def _claims(self, shards: Iterable[Shard], seen: _Seen) -> list[Claim]:
+        """Open shards that may need rescue, and with which quotas. One whose job is complete needs little of them."""
+        claims = []
+        for shard in shards:
+            if shard.state is ShardState.SETTLED or shard.cut or shard.earliest_at is None:
+                continue
+            job = None if shard.job_name is None else seen.by_name.get(shard.job_name)
+            status = "" if job is None else job.status
+            if status == "Completed":
+                continue
+            begun = shard.submitted_at or shard.staged_at or shard.earliest_at
+            claims.append(
+                Claim(
+                    shard.id,
+                    frozenset(shard.quotas),
+                    shard.earliest_at,
+                    shard.records / self._drains.of_shard(shard),
+                    later(begun, _p95_s(shard)),
+                    going=shard.state in (ShardState.STOPPING, ShardState.COLLECTING) or status in _GOING,
+                    processed=0 if job is None else job.processed_records or 0,
+                )
+            )
+        return claims
+
+    def _ages(
+        self, shards: Iterable[Shard], seen: _Seen
+    ) -> tuple[int, float | None, tuple[float, ...], tuple[float, ...]]:
+        """How many batch jobs are open, how old the oldest is, how long those took that have ended by now, and within
+        how long they were reckoned to."""
+        now, open_s, ended_s, told_s = self._clock.now(), [], [], []
         for shard in shards:
             if shard.submitted_at is None or shard.job_name is None or shard.state is ShardState.SETTLED:
                 continue
@@ -180,9 +222,10 @@ class Tick:
             if job is not None and job.ended:
                 if job.ended_at is not None:
                     ended_s.append((job.ended_at - shard.submitted_at).total_seconds())
+                    told_s.append(_p95_s(shard))
                 continue
             open_s.append((now - shard.submitted_at).total_seconds())
-        return len(open_s), max(open_s, default=None), tuple(ended_s)
+        return len(open_s), max(open_s, default=None), tuple(ended_s), tuple(told_s)
 
     def _look_at(self, item: Any, shards: Mapping[str, Shard], seen: _Seen) -> int:
         match item.kind:
@@ -230,7 +273,8 @@ class Tick:
             shard,
             observed,
             self._clock.now(),
-            drain_s=RESCUE_LEAD_S + shard.records / self._drain_jobs_per_s,
+            drain_s=RESCUE_LEAD_S + shard.records / self._drains.of_shard(shard),
+            behind_s=self._behind_s.get(shard.id, 0.0),
             leased=shard.lease_until_s > self._clock.wall_s(),
             listed=listed,
             asked=asked,
@@ -307,7 +351,7 @@ class Tick:
         if pool.state == "closed":
             self._items.look_again(item, later(now, CHECK_S))
             return self._send([{"do": "stage_pool", "pool": item.id}])
-        decided = self._pool_due(pool, now, forecast=self._forecast, drain_jobs_per_s=self._drain_jobs_per_s)
+        decided = self._pool_due(pool, now, forecast=self._forecast_of(pool), drain_jobs_per_s=self._drain_jobs_per_s)
         self._items.look_again(item, decided.next_check_at or later(now, CHECK_S))
         match decided.action:
             case PoolAction.CLOSE:
@@ -316,6 +360,10 @@ class Tick:
                 return self._send([{"do": "release_pool", "pool": item.id}])
             case _:
                 return 0
+
+    def _forecast_of(self, pool: Pool) -> Forecast:
+        """Of its batch job, wherever that will run."""
+        return self._forecasts.over(pool.key.partition("|")[0], self._jobs.regions, pool.count)
 
     # ------------------------------------------------------------------ dead letters
 
@@ -375,6 +423,11 @@ def _message(
             return {"do": "rescue", **of_shard, "repeats": action.repeats, "reason": action.reason}
         case _:
             raise ValueError(f"{type(action).__name__} is no work for a worker")
+
+
+def _p95_s(shard: Shard) -> float:
+    """Within how long its job was reckoned to end."""
+    return float(PRIOR.p95_s if shard.forecast is None else shard.forecast["p95_s"])
 
 
 def _stop(shard: str, attempt: int, arn: str, region: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from slackwater.model.shard import OwnerKind, Shard, ShardState
 
 _TIMES: Final = (
     "deadline_at", "guard_at", "intent_at", "submitted_at", "stop_asked_at", "stopped_seen_at", "next_check_at",
+    "staged_at", "earliest_at",
 )  # fmt: skip
 _DAY_S: Final = 86_400
 RUNS_A_TRANSACTION: Final = 90
@@ -117,10 +118,20 @@ class ShardLedger:
             raise Lost(f"shard {shard.id} is no longer {shard.state.value}, attempt {shard.attempt}") from None
         return changed
 
-    def settle(self, shard: Shard, counts: Mapping[str, int], *, look_at: datetime | None = None) -> Shard:
-        """The last change: `counts` (records by outcome) stay on the item. Nothing is due any more, unless a job may
-        still turn up for which `look_at` says when to look. Raises Lost."""
+    def settle(
+        self,
+        shard: Shard,
+        counts: Mapping[str, int],
+        *,
+        look_at: datetime | None = None,
+        took: tuple[int, bool] | None = None,
+    ) -> Shard:
+        """The last change: `counts` (records by outcome) stay on the item, and how long the job `took` (seconds, and
+        whether it ended by itself). Nothing is due any more, unless a job may still turn up for which `look_at` says
+        when to look. Raises Lost."""
         set_: Item = {"state": ShardState.SETTLED.value, "counts": dict(counts), "lease_until_s": 0}
+        if took is not None:
+            set_ |= {"took_s": took[0], "took_whole": took[1]}
         if look_at is not None:
             set_["next_check_at"] = iso(look_at)
         try:
@@ -189,7 +200,7 @@ class ShardLedger:
             self._table.write(
                 Write(
                     _key(shard_id),
-                    set_={"guard_at": iso(at), "next_check_at": iso(at)},
+                    set_={"guard_at": iso(at), "next_check_at": iso(at), "cut": True},
                     condition="attribute_exists(#pk) AND #state <> :settled AND #guard_at > :at",
                     values={"settled": ShardState.SETTLED.value, "at": iso(at)},
                 )
@@ -198,18 +209,33 @@ class ShardLedger:
             return False
         return True
 
-    def remember(self, shard: Shard, *, status: str, ended_at: datetime, counts: Mapping[str, int]) -> None:
-        """One HIST item per ended job: what a forecast can learn from. Writing it again changes nothing."""
+    def remember(
+        self,
+        shard: Shard,
+        *,
+        status: str,
+        ended_at: datetime,
+        counts: Mapping[str, int],
+        took: tuple[int, bool] | None = None,
+    ) -> None:
+        """One HIST item per ended job: what a forecast can learn from (see adapters.ledger.history). Writing it again
+        changes nothing."""
         item: Item = {
             "v": 1,
             "ttl": self._ttl(),
             "records": shard.records,
+            "bytes": shard.bytes,
             "status": status,
             "submitted_at": None if shard.submitted_at is None else iso(shard.submitted_at),
             "ended_at": iso(ended_at),
+            "took_s": None if took is None else took[0],
+            "took_whole": None if took is None else took[1],
+            "forecast": None if shard.forecast is None else dict(shard.forecast),
             "counts": dict(counts),
         }
-        self._table.write(Write((f"HIST#{shard.region}|{shard.base_model}", f"{iso(ended_at)}#{shard.id}"), put=item))
+        where = f"{shard.region}|{shard.base_model}"
+        self._table.write(Write((f"HIST#{where}", f"{iso(ended_at)}#{shard.id}"), put=item))
+        self._table.write(Write(("HISTS", where), put={"v": 1, "ttl": self._ttl()}))
 
     def _ttl(self) -> int:
         return int(self._clock.wall_s()) + self._retain_s
@@ -229,7 +255,7 @@ def _item(shard: Shard) -> Item:
             value = iso(value)
         elif name == "alternatives":
             value = [{"region": r.region, "model_id": r.model_id, "kind": r.kind} for r in value]
-        elif name == "refused_regions":
+        elif name in ("refused_regions", "quotas"):
             value = list(value)
         elif isinstance(value, ShardState | OwnerKind | Lane | RequestType):
             value = value.value
@@ -249,6 +275,7 @@ def _shard(shard_id: str, item: Item) -> Shard:
     if "request_type" in given:  # an item of before there were two
         given["request_type"] = RequestType(given["request_type"])
     given["refused_regions"] = tuple(given.get("refused_regions", ()))
+    given["quotas"] = tuple(given.get("quotas", ()))
     given["alternatives"] = tuple(
         Route(a["region"], a["model_id"], given["base_model"], a["kind"]) for a in given.get("alternatives", ())
     )
