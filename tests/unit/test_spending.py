@@ -69,7 +69,9 @@ class World:
         self.accounts = Budgets(table, clock, random.Random(1), retain_days=30)
         self.switch = Switch(Pauses(table), clock)
         self.applied = Applied(budget)
-        runs.open("r1", {"kind": "file", "profiles_version": "v1", **meta}, next_check_at=clock.now())
+        runs.open(
+            "r1", {"kind": "file", "profile": "default", "profiles_version": "v1", **meta}, next_check_at=clock.now()
+        )
 
     def spending(self, cancelled: Any = lambda run_id: False) -> Spending:
         paused = Paused(Pauses(self.table), self.clock)
@@ -151,7 +153,7 @@ def test_cheap_answers_leave_room_for_as_many_jobs_as_they_really_cost(world: An
 
 def test_the_files_own_cap_holds_for_its_whole_run_and_the_day_for_all_runs(world: Any, runs: Runs) -> None:
     w = world(Budget(day_usd=usd(15 * DEAREST)), max_cost_pico=10 * DEAREST)
-    runs.open("r2", {"kind": "file", "profiles_version": "v1"}, next_check_at=w.clock.now())
+    runs.open("r2", {"kind": "file", "profile": "default", "profiles_version": "v1"}, next_check_at=w.clock.now())
     w.model.script = lambda route, request: answer(input_tokens=10, output_tokens=100)
     assert w.run(calls(12)) == []
     first = len(w.model.calls)

@@ -11,11 +11,12 @@ from slackwater.model.clock import Clock, parse_iso
 from slackwater.model.errors import Lost, NotYet
 from slackwater.model.run import RunKind, StrangeMessage
 from slackwater.model.words import counted
-from slackwater.usecases.collect import Collect, Ended
+from slackwater.usecases.collect import Ended
 from slackwater.usecases.fail_units import FailUnits
 from slackwater.usecases.leased import Alive
+from slackwater.usecases.shard_spending import CollectPort, SubmitPort
 from slackwater.usecases.stage_pool import StagePool
-from slackwater.usecases.submit import Adopt, Stop, Submit
+from slackwater.usecases.submit import Adopt, Stop
 
 BEDROCK: Final = "aws.bedrock"
 STEP_FUNCTIONS: Final = "aws.states"
@@ -57,10 +58,10 @@ class Work:
     def __init__(
         self,
         *,
-        submit: Submit,
+        submit: SubmitPort,
         adopt: Adopt,
         stop: Stop,
-        collect: Collect,
+        collect: CollectPort,
         stage_pool: StagePool,
         keeper: KeeperPort,
         closing: ClosingPort,
