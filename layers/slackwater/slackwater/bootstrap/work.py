@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from slackwater.adapters.ledger.budgets import Budgets
+from slackwater.adapters.ledger.pauses import Pauses
 from slackwater.adapters.queues import Queue
 from slackwater.bootstrap.profiled import ProfiledKit
 from slackwater.bootstrap.queued import QueueKit
@@ -13,6 +15,9 @@ from slackwater.usecases.cancelled import CancelledRuns
 from slackwater.usecases.collect import Collect
 from slackwater.usecases.fail_jobs import FailJobs
 from slackwater.usecases.fail_units import FailUnits
+from slackwater.usecases.limits import RunLimits
+from slackwater.usecases.paused import Paused
+from slackwater.usecases.shard_spending import CollectAndSettle, ShardMoney, SubmitUnderLimits
 from slackwater.usecases.stage_pool import StagePool
 from slackwater.usecases.submit import Adopt, Stop, Submit
 from slackwater.usecases.work import Work
@@ -43,28 +48,43 @@ def build(settings: Settings) -> Working:
         settle=kit.settle,
         clock=clock,
     )
+    money = ShardMoney(
+        files=files,
+        limits=RunLimits(runs=kit.runs, profiles=kit.profiles, clock=clock),
+        accounts=Budgets(kit.table, clock, kit.rng, retain_days=settings.retain_days),
+        prices=kit.prices,
+        clock=clock,
+    )
+    submit = Submit(
+        shards=shards, files=files, jobs=jobs, clock=clock, stack_arn=settings.stack_arn, cancelled=cancelled
+    )
+    collect = Collect(
+        shards=shards,
+        files=files,
+        units=kit.runs,
+        settle=kit.settle,
+        results=kit.results,
+        pools=kit.pool_keeper,
+        stage=kit.stage,
+        prices=kit.prices,
+        forecasts=kit.forecasts,
+        clock=clock,
+        drains=kit.drains,
+        batch_possible=settings.batch_enabled,
+        cancelled=cancelled,
+    )
     work = Work(
         announce=Announce(runs=kit.runs, documents=kit.store, events=kit.events, clock=clock),
-        submit=Submit(
-            shards=shards, files=files, jobs=jobs, clock=clock, stack_arn=settings.stack_arn, cancelled=cancelled
+        submit=SubmitUnderLimits(
+            submit=submit,
+            shards=shards,
+            money=money,
+            paused=Paused(Pauses(kit.table), clock),
+            clock=clock,
         ),
         adopt=Adopt(shards=shards, jobs=jobs, clock=clock),
         stop=Stop(shards=shards, jobs=jobs, clock=clock),
-        collect=Collect(
-            shards=shards,
-            files=files,
-            units=kit.runs,
-            settle=kit.settle,
-            results=kit.results,
-            pools=kit.pool_keeper,
-            stage=kit.stage,
-            prices=kit.prices,
-            forecasts=kit.forecasts,
-            clock=clock,
-            drains=kit.drains,
-            batch_possible=settings.batch_enabled,
-            cancelled=cancelled,
-        ),
+        collect=CollectAndSettle(collect=collect, shards=shards, money=money),
         stage_pool=StagePool(
             pools=kit.pools,
             keeper=kit.pool_keeper,
