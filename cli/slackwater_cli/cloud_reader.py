@@ -15,6 +15,8 @@ import orjson
 
 from slackwater.adapters.bedrock_batch import BatchJobs
 from slackwater.adapters.ledger.health import RouteHealth
+from slackwater.adapters.ledger.quota import QuotaLedger
+from slackwater.adapters.ledger.run_jobs import RunJobs
 from slackwater.adapters.ledger.runs import Runs
 from slackwater.adapters.ledger.shards import ShardLedger
 from slackwater.adapters.ledger.table import Table
@@ -23,13 +25,14 @@ from slackwater.adapters.store import Store
 from slackwater.model import names
 from slackwater.model.batch_job import BatchCallFailed, BatchJob
 from slackwater.model.clock import ScaledClock
-from slackwater.model.errors import BadInput, ConfigurationError
+from slackwater.model.errors import BadInput, ConfigurationError, Missing
 from slackwater.model.profile import Profiles
 from slackwater.model.shard import Shard, ShardState
 from slackwater.policy.capability import load_capability
 from slackwater.policy.prices import load_price_book
 from slackwater.policy.routes import flex_routes, resolve_routes
 from slackwater.usecases.inspect import Inspect, Progress
+from slackwater.usecases.run_report import NAME, RunReport
 from slackwater_cli.connection import Connection
 from slackwater_cli.errors import Complaint
 from slackwater_cli.screen import Screen
@@ -61,7 +64,7 @@ class CloudReader:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.clock: ScaledClock = connection.clock
-        table = Table(connection.client("dynamodb", None), connection.output("TableName"))
+        self._table = table = Table(connection.client("dynamodb", None), connection.output("TableName"))
         self.store = Store(connection.client("s3", None), connection.output("BucketName"))
         self.inspect = Inspect(
             runs=Runs(table, self.clock, retain_days=1),
@@ -136,6 +139,25 @@ class CloudReader:
             partial.replace(path)
             written.append(path)
         return written
+
+    def report(self, run_id: str, *, rebuild: bool = False) -> tuple[bytes, bool]:
+        """The run's report, and whether it was made here because the run has none (or `rebuild`). Raises Missing for a
+        run without files."""
+        if not rebuild:
+            try:
+                return self.store.get(names.run_key(run_id, NAME)), False
+            except Missing:
+                pass
+        table = self._table
+        maker = RunReport(
+            documents=self.store,
+            runs=Runs(table, self.clock, retain_days=1),
+            jobs=RunJobs(table),
+            quotas=QuotaLedger(table),
+            profiles=ProfileStore(self.store),
+            clock=self.clock,
+        )
+        return maker.rebuilt(run_id, self.rows(run_id)).encode(), True
 
     def rows(self, run_id: str) -> Iterator[bytes]:
         """`results.jsonl`, in pieces. Raises Missing while there is none."""

@@ -1,9 +1,12 @@
-"""Commands about runs, on AWS and on the embedded cloud alike: `results`, `receipt`, `watch`, `runs`."""
+"""Commands about runs, on AWS and on the embedded cloud alike: `results`, `receipt`, `report`, `watch`, `runs`."""
 
 from __future__ import annotations
 
+import re
 import sys
+import webbrowser
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to the app."""
-    for command in (results, receipt, watch, runs):
+    for command in (results, receipt, report, watch, runs):
         app.command(command.__name__)(command)
 
 
@@ -72,6 +75,48 @@ def receipt(run: Run, stack: Stack = None, json: Json = False) -> None:
     if not json:
         screen.show(receipt_view(document))
     screen.document(document)
+
+
+def report(  # noqa: PLR0917 - typer reads them by name
+    run: Run,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            dir_okay=False,
+            help="Where to write the page. Default: `<run>-report.html` here.",
+            show_default=False,
+        ),
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Make it anew from the run's files, even where the run has made one.")
+    ] = False,
+    stack: Stack = None,
+    json: Json = False,
+) -> None:
+    """Write the report of a run: one HTML page of what it cost, when it happened, and what failed.
+
+    The page needs nothing else and holds no prompt and no answer, so it can be sent on.
+
+    **Example**
+
+    - `slackwater report evening --open`
+    - `slackwater report questions.jsonl --out report.html`
+    """
+    screen = Screen(json)
+    reader = _reader(screen, stack)
+    run_id = reader.run_of(run)
+    _settled_receipt(reader, run, run_id)
+    page, made = reader.report(run_id, rebuild=rebuild)
+    path = out or Path(f"{_file_name(run)}-report.html")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(page)
+    screen.note(f"wrote {path}" + (", made from the run's files" if made else ""))
+    screen.document({"v": 1, "run_id": run_id, "written": str(path.resolve()), "rebuilt": made})
+    if show and not webbrowser.open(path.resolve().as_uri()):
+        screen.note("no browser could be opened here", "yellow")
 
 
 def watch(run: Run, timeout: Timeout = 900, stack: Stack = None, json: Json = False) -> None:
@@ -139,6 +184,12 @@ def _settled_receipt(reader: CloudReader, name: str, run_id: str) -> dict[str, A
         status=UNSETTLED,
         code="not_settled",
     )
+
+
+def _file_name(run: str) -> str:
+    """A run's name as the beginning of a file's."""
+    last = run.rstrip("/").rpartition("/")[2].removesuffix(".jsonl")
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-.") or "run"
 
 
 def _runs_table(found: list[dict[str, Any]]) -> Table:

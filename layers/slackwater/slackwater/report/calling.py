@@ -11,7 +11,7 @@ from slackwater.model.words import DASH, count, counted
 from slackwater.report import charts
 from slackwater.report.charts import Axis
 from slackwater.report.data import Limit, Pool, Story
-from slackwater.report.markup import Child, Markup, name, tag
+from slackwater.report.markup import Child, Markup, model, name, tag
 from slackwater.report.tables import behind, figure, section, unknown
 
 SLICES: Final = 60
@@ -74,7 +74,7 @@ def _pool(
             charts.rates(title, title, axis, heights, limit.per_minute if limit else None),
         ],
         caption=[
-            tag("span", f"{_FAMILIES.get(pool.family, pool.family)}, ", name(pool.model)),
+            tag("span", f"{_FAMILIES.get(pool.family, pool.family)}, ", model(pool.model)),
             tag("span", _limit(limit)),
             tag(
                 "span",
@@ -122,7 +122,7 @@ def _table(
         peak = max(counts.values(), default=0) * MINUTE_S / grain_s
         limit = pool.limit.per_minute if pool.limit and pool.limit.known != "searching" else None
         yield (
-            [name(pool.region), " ", _FAMILIES.get(pool.family, pool.family)],
+            [name(pool.region), " ", _FAMILIES.get(pool.family, pool.family), " ", name(pool.model)],
             count(sum(counts.values())),
             _rate(peak),
             DASH if limit is None else _rate(limit),

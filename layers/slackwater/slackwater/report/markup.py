@@ -1,9 +1,11 @@
 """HTML and SVG that cannot be written unescaped: what is no `Markup` is text."""
 
+import re
 from collections.abc import Iterable
 from html import escape
 from typing import Final
 
+_DATED: Final = re.compile(r"(-\d{8})?(-v\d+(:\d+)*)?$")
 _VOID: Final = frozenset({"br", "link", "meta"})
 _CONTROL: Final = {code: " " for code in (*range(9), 11, 12, *range(14, 32), *range(127, 160))}
 
@@ -54,6 +56,11 @@ def raw(trusted: str) -> Markup:
 def name(given: str) -> Markup:
     """A name that somebody else chose: its writing direction must not reach its neighbours."""
     return tag("bdi", given, class_="name")
+
+
+def model(model_id: str) -> Markup:
+    """A model's id without its maker, date and version, which the tables have."""
+    return name(_DATED.sub("", model_id.partition(".")[2] or model_id))
 
 
 def _plain(value: str | float) -> str:

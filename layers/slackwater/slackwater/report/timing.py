@@ -8,7 +8,7 @@ from typing import Any, Final
 from slackwater.model.clock import parse_iso
 from slackwater.model.timeline import moment
 from slackwater.model.words import DASH, count, counted, span, usd
-from slackwater.report import charts
+from slackwater.report import charts, markup
 from slackwater.report.charts import Axis, Layer, Mark
 from slackwater.report.data import BatchJob, Story
 from slackwater.report.markup import Child, Markup, name, tag
@@ -140,7 +140,7 @@ def _legend(layers: Sequence[Layer]) -> Iterator[tuple[str, Child, Child]]:
 
 def _table(story: Story, axis: Axis) -> Iterator[Sequence[Child]]:
     """Cumulated counts at ten moments."""
-    cells = sorted((moment(cell.at), cell, number) for cell, number in story.timeline.cells if not cell.refused)
+    cells = [(moment(cell.at), cell, number) for cell, number in story.timeline.cells if not cell.refused]
     for n in range(1, 11):
         until = axis.start + timedelta(seconds=axis.seconds * n / 10)
         sums = dict.fromkeys((*(lane for lane, _ in LANES), "failed"), 0)
@@ -200,6 +200,8 @@ def forecast(story: Story) -> Markup:
 
 
 def _no_batch(story: Story) -> Markup:
+    if any(job.ended_at is not None for job in story.batch_jobs):
+        return unknown("What was forecast for the batch jobs of this run is not recorded; above is what they took.")
     if story.receipt["lanes"].get("batch", {}).get("jobs"):
         return unknown("How long the batch jobs of this run took is not recorded.")
     return unknown("Nothing went by batch, and only batch is forecast by turnaround.")
@@ -244,7 +246,7 @@ def _forecast(expected: _Expected, took: Sequence[float]) -> Markup:
     based = "a guess: AWS promises nothing" if basis == "prior" else f"from {counted(n, 'earlier batch job')}"
     return figure(
         line(
-            [name(region), tag("i", " ", name(model))],
+            [name(region), tag("i", " ", markup.model(model))],
             _took(took),
             charts.expectation(
                 f"{region}: {_took(took)}; forecast {span(p50_s)} to {span(p95_s)}",
