@@ -64,12 +64,12 @@ def test_a_quota_of_nothing_divides_by_nothing():
 LEAD_S = 240.0
 
 
-def claim(name, hours=10.0, drain_s=3600.0, quotas=(EAST,), after=-1000.0, **more):
-    return Claim(name, frozenset(quotas), NOON + timedelta(hours=hours), drain_s, NOON + timedelta(hours=after), **more)
+def claim(name, hours=10.0, drain_s=3600.0, quotas=(EAST,), by=8.0, **more):
+    return Claim(name, frozenset(quotas), NOON + timedelta(hours=hours), drain_s, NOON + timedelta(hours=by), **more)
 
 
-def hours_behind(*claims):
-    return {name: seconds / 3600 for name, seconds in behind_s(claims, lead_s=LEAD_S).items()}
+def hours_behind(*claims, now=NOON):
+    return {name: seconds / 3600 for name, seconds in behind_s(claims, now, lead_s=LEAD_S).items()}
 
 
 def test_a_shard_alone_has_until_its_deadline():
@@ -98,12 +98,22 @@ def test_shards_of_other_quotas_do_not_wait_for_each_other():
     assert sorted(hours_behind(claim("a", quotas=()), claim("b", quotas=())).values()) == [0, 1]
 
 
-def test_nothing_is_stopped_for_others_before_its_forecast_has_passed():
-    many = [claim(f"s{n:03d}", after=6) for n in range(200)]
-    found = behind_s(many, lead_s=LEAD_S)
+def test_where_not_all_can_be_rescued_none_is_stopped_for_others_before_its_forecast_has_passed():
+    many = [claim(f"s{n:03d}", by=6) for n in range(200)]  # 200 hours of calls, ten hours of time
+    found = behind_s(many, NOON, lead_s=LEAD_S)
     guards = [guard_at(NOON + timedelta(hours=10, seconds=-seconds), LEAD_S + 3600) for seconds in found.values()]
     assert min(guards) == NOON + timedelta(hours=6)
-    assert hours_behind(claim("a", after=9.9), claim("b")) == {"a": 0, "b": 0}  # its own guard is nearer than that
+
+
+def test_where_not_all_can_be_rescued_those_whose_turn_has_passed_are_left_to_batch():
+    now = NOON + timedelta(hours=7)  # three more can be rescued, one after the other
+    found = hours_behind(*(claim(f"s{n}", by=0) for n in range(6)), now=now)
+    assert found == {"s0": 0, "s1": 0, "s2": 0, "s3": 2, "s4": 1, "s5": 0}
+
+
+def test_what_is_being_rescued_already_may_be_late_without_giving_up_the_others():
+    now = NOON + timedelta(hours=7.5)
+    assert hours_behind(claim("a", going=True), claim("b"), claim("c"), now=now)["b"] == 1
 
 
 claims = st.builds(
@@ -118,7 +128,7 @@ claims = st.builds(
 
 @given(st.lists(claims, max_size=12, unique_by=lambda one: one.shard))
 def test_who_begins_at_its_last_moment_is_done_before_the_next_of_the_same_quotas_begins(some):
-    found = behind_s(some, lead_s=LEAD_S)
+    found = behind_s(some, NOON - timedelta(days=30), lead_s=LEAD_S)
     assert set(found) == {one.shard for one in some}
     assert all(seconds >= 0 for seconds in found.values())
     done = {one.shard: one.deadline - timedelta(seconds=found[one.shard]) for one in some}

@@ -47,8 +47,8 @@ def _known(pool: Pool, each: Mean, burn: int, now_s: float) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A shard that may need rescue: what it draws on, its earliest deadline, how long calling all of it takes, and
-    before when it is not stopped for the sake of others.
+    """A shard that may need rescue: what it draws on, its earliest deadline, how long calling all of it takes, and by
+    when its forecast has most such jobs ended.
 
     `drain_s` is for all its records until its output is read: Bedrock counts what a job has processed, but AWS does not
     say that a stopped one writes it. `going`: it is being rescued already.
@@ -58,29 +58,43 @@ class Claim:
     quotas: frozenset[str]
     deadline: datetime
     drain_s: float
-    not_before: datetime
+    expected_by: datetime
     going: bool = False
     processed: int = 0
 
 
-def behind_s(claims: Sequence[Claim], *, lead_s: float) -> dict[str, float]:
+def behind_s(claims: Sequence[Claim], now: datetime, *, lead_s: float) -> dict[str, float]:
     """By shard, how many seconds before its deadline its rescue has to be done, so that the shards behind it, which
     need the same quotas, can be rescued after it in time.
 
     Shards are rescued one after the other, the earliest deadline first. From the last one backwards, each has to be
-    done when the one behind it has to begin. Nothing is stopped for others before its `not_before`, which is when the
-    forecast has most jobs ended: what is still open then is late, and only what is late needs rescue.
+    done when the one behind it has to begin.
+
+    Where not all could be rescued any more, even from now on, most of them will have to end by themselves: none is
+    stopped for others before its forecast has most jobs ended, nor one whose turn would have been in the past.
     """
     found: dict[str, float] = {}
     for group in _groups(claims):
-        begin: datetime | None = None
-        for claim in sorted(group, key=_order, reverse=True):
-            done = claim.deadline if begin is None else min(claim.deadline, begin)
-            begin = done - timedelta(seconds=claim.drain_s)
+        turns = _turns(group)
+        possible = all(begin >= now for claim, begin, _ in turns if not claim.going)
+        for claim, _, done in turns:
             wanted_s = (claim.deadline - done).total_seconds()
-            alone = guard_at(claim.deadline, lead_s + claim.drain_s)
-            found[claim.shard] = max(0.0, min(wanted_s, (alone - claim.not_before).total_seconds()))
+            if not possible:
+                alone = guard_at(claim.deadline, lead_s + claim.drain_s)
+                wanted_s = min(wanted_s, (alone - claim.expected_by).total_seconds()) if done > now else 0.0
+            found[claim.shard] = max(0.0, wanted_s)
     return found
+
+
+def _turns(group: Iterable[Claim]) -> list[tuple[Claim, datetime, datetime]]:
+    """When each one's calls have to begin, and to be done."""
+    turns = []
+    begin: datetime | None = None
+    for claim in sorted(group, key=_order, reverse=True):
+        done = claim.deadline if begin is None else min(claim.deadline, begin)
+        begin = done - timedelta(seconds=claim.drain_s)
+        turns.append((claim, begin, done))
+    return turns
 
 
 def _order(claim: Claim) -> tuple[datetime, bool, int, str]:

@@ -168,7 +168,7 @@ class Tick:
         looked_at = {item.id for item in due}
         by_item = {shard.id: shard for shard in open_shards if shard.id in looked_at}
         seen = self._list(list(by_item.values()))
-        self._behind_s = behind_s(self._claims(open_shards, seen), lead_s=RESCUE_LEAD_S)
+        self._behind_s = behind_s(self._claims(open_shards, seen), now, lead_s=RESCUE_LEAD_S)
         sent, left = 0, 0
         broken: list[str] = []
         for item in sorted(due, key=lambda one: one.kind != "SHARD"):
