@@ -15,6 +15,7 @@ from slackwater_cli import (
     check_command,
     demo_command,
     dlq_commands,
+    explain_command,
     local_commands,
     pause_commands,
     plan_command,
@@ -60,6 +61,7 @@ def build() -> typer.Typer:
     act_commands.register(app)
     pause_commands.register(app)
     run_commands.register(app)
+    explain_command.register(app)
     plan_command.register(app)
     check_command.register(app)
     demo_command.register(app)

@@ -1,7 +1,7 @@
 """Queued jobs and their runs, as the ledger keeps them: what a message says, and what is already known of its job."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -101,6 +101,7 @@ class Entry:
     reply_to: str | None = None
     faults: int = 0
     refused: bool = False
+    decided: Mapping[str, Any] | None = field(default=None, compare=False)  # the last choice of a lane (policy.noted)
 
     @property
     def owner(self) -> str | None:
@@ -142,6 +143,7 @@ class Finished:
     row: dict[str, Any]
     part: str
     refused: bool = False
+    decided: Mapping[str, Any] | None = None
 
     @property
     def succeeded(self) -> bool:

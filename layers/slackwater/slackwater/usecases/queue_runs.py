@@ -66,7 +66,9 @@ class Results:
             for block, of_block in groupby(of_run, key=lambda r: r.entry.block):
                 group = list(of_block)
                 part = self._parts.append(run_id, block, source, [r.row for r in group])
-                finished += [(r.entry, Finished(r.entry.job, r.row, part, r.entry.refused)) for r in group]
+                finished += [
+                    (r.entry, Finished(r.entry.job, r.row, part, r.entry.refused, r.entry.decided)) for r in group
+                ]
             unsent |= self.settle(run_id, finished)
         return unsent
 

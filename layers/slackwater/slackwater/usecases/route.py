@@ -3,7 +3,7 @@ sent on."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 from slackwater.model import result
@@ -46,7 +46,7 @@ class RepeatsPort(Protocol):
 class Lanes(Protocol):
     """Which lane a job takes, and its call. `lane` raises BadInput for a job that no lane of its profile can take."""
 
-    def lane(self, mine: Mine, profile: Profile, version: str) -> Lane: ...
+    def lane(self, mine: Mine, profile: Profile, version: str) -> tuple[Lane, dict[str, Any]]: ...
     def call(self, mine: Mine, lane: Lane, profile: Profile, version: str) -> Call: ...
 
 
@@ -211,7 +211,8 @@ class Router:
             try:
                 profiles, version = self._profiles.of_run(m.entry.run_id)
                 profile = profiles.named(m.entry.profile)
-                lane = self._lanes.lane(m, profile, version)
+                lane, note = self._lanes.lane(m, profile, version)
+                m = replace(m, entry=replace(m.entry, decided=note))  # noqa: PLW2901 - the same job, decided
                 if lane is Lane.BATCH:
                     pooled.setdefault((m.entry.profile, version), (profile, []))[1].append(m)
                 else:

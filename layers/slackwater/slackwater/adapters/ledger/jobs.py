@@ -123,7 +123,8 @@ class Jobs:
 
     def joined(self, held: Entry, pool: str) -> Write:
         """The job's side of joining a pool, for the pool's own transaction."""
-        return Write(_job(held.job), set_={"state": JobState.WAITING.value, "pool": pool}, **_as_seen(held))
+        noted = {} if held.decided is None else {"decided": dict(held.decided)}
+        return Write(_job(held.job), set_={"state": JobState.WAITING.value, "pool": pool, **noted}, **_as_seen(held))
 
     def _changed(self, seen: Entry, **change: Any) -> bool:
         try:
@@ -228,6 +229,7 @@ def entry_of(item: Mapping[str, Any]) -> Entry:
         reply_to=item.get("reply_to"),
         faults=item.get("faults", 0),
         refused=item["refused"],
+        decided=item.get("decided"),
     )
 
 
@@ -266,6 +268,7 @@ def _ended(finished: Finished) -> Write:
             "part": finished.part,
             "status": finished.row["status"],
             "ended_at": finished.row["finished_at"],
+            **({} if finished.decided is None else {"decided": dict(finished.decided)}),
         },
         remove=("pool",),
         condition="attribute_exists(pk) AND #state <> :done",
