@@ -13,10 +13,9 @@ from slackwater.policy.budget import (
     Cap,
     Hold,
     Limit,
-    Piece,
     Verdict,
     Want,
-    allot,
+    affordable,
     draw,
     limits_of,
     refusal,
@@ -184,37 +183,8 @@ def test_a_refusal_names_the_cap_what_is_left_and_what_was_needed() -> None:
     )
 
 
-def test_a_plan_gives_the_money_to_the_cheapest_jobs_first_and_says_which_cap_the_others_meet() -> None:
-    pieces = [
-        Piece("a", "00000", 0, 10, 100),
-        Piece("a", "00000", 1, 10, 50),  # by batch, say
-        Piece("b", "00000", 2, 10, 10),
-        Piece("b", "00001", 2, 10, None),
-    ]
-    allowed, met = allot(pieces, file_pico=None, run_pico={"a": 850})
-    assert allowed == {(0, "00000"): 3, (1, "00000"): 10, (2, "00000"): 10, (2, "00001"): 10}
-    assert met == {"a": Cap.RUN}
-    allowed, met = allot(pieces, file_pico=120, run_pico={"a": 850})
-    assert allowed == {(0, "00000"): 0, (1, "00000"): 0, (2, "00000"): 10, (2, "00001"): 0}
-    assert met == {"a": Cap.FILE, "b": Cap.FILE}
-
-
-@given(
-    st.lists(
-        st.tuples(st.sampled_from("ab"), st.integers(0, 50), st.one_of(st.none(), st.integers(0, 100))), max_size=12
-    ),
-    st.one_of(st.none(), st.integers(0, 3_000)),
-    st.dictionaries(st.sampled_from("ab"), st.integers(0, 3_000)),
-)
-def test_no_plan_gives_more_than_a_cap_holds(
-    jobs: list[tuple[str, int, int | None]], file_pico: int | None, run_pico: dict[str, int]
-) -> None:
-    pieces = [Piece(profile, "00000", i, number, each) for i, (profile, number, each) in enumerate(jobs)]
-    allowed, met = allot(pieces, file_pico=file_pico, run_pico=run_pico)
-    for profile, cap in [*run_pico.items(), *([] if file_pico is None else [(None, file_pico)])]:
-        of_it = [one for one in pieces if profile in (None, one.profile)]
-        assert sum((one.each_pico or 0) * allowed[one.position, one.block] for one in of_it) <= cap
-        assert not any(one.each_pico is None and allowed[one.position, one.block] for one in of_it)
-    for one in pieces:
-        assert 0 <= allowed[one.position, one.block] <= one.jobs
-        assert allowed[one.position, one.block] == one.jobs or one.profile in met
+def test_a_batch_job_is_cut_so_that_the_smallest_cap_holds_two_of_it() -> None:
+    assert affordable((None, None), 50, max_tokens=4096, most=100_000) == 100_000
+    assert affordable((None, 10_000, 7_000), 50, max_tokens=4096, most=100_000) == 70
+    assert affordable((10_000,), 50, max_tokens=1024, most=100_000) == 25  # what sets no limit may say 4096 tokens
+    assert affordable((10_000,), 0, max_tokens=1024, most=100_000) == 100_000

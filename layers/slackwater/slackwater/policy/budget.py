@@ -6,7 +6,7 @@ beyond the most that was reckoned: a prompt longer than estimated, an answer to 
 that was repeated because its reply was lost.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -14,6 +14,7 @@ from typing import Final
 
 from slackwater.model.money import usd_text
 from slackwater.model.profile import Budget
+from slackwater.policy.tokens import DEFAULT_MAX_OUTPUT_TOKENS
 
 CODE: Final = "budget"
 """The error code of a job that is refused for a budget."""
@@ -200,42 +201,15 @@ UNKNOWN_PRICE: Final = (
 # ---------------------------------------------------------------------- a plan
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Jobs of one class in one block, as a plan sees them: the expected cost of each, None where a price is unknown."""
+def affordable(caps: Iterable[int | None], each_pico: int, *, max_tokens: int, most: int) -> int:
+    """How many records of a batch job half of each of `caps` (None: no cap) holds, at most `most`, if one may cost
+    `each_pico`: the other half is for what a hold reckons a little higher than a plan.
 
-    profile: str
-    block: str
-    position: int  # of its class
-    jobs: int
-    each_pico: int | None
-
-
-def allot(
-    pieces: Sequence[Piece], *, file_pico: int | None, run_pico: Mapping[str, int]
-) -> tuple[dict[tuple[int, str], int], dict[str, Cap]]:
-    """How many jobs of each piece (class, block) fit, the cheapest first, and by profile which cap the others meet.
-
-    `run_pico`: the cap of each profile that has one.
+    A plan reckons requests that set no limit with the profile's `max_tokens`, a hold with the default: where that is
+    more, jobs are cut smaller.
     """
-    left_file, left_of = file_pico, dict(run_pico)
-    allowed: dict[tuple[int, str], int] = {}
-    met: dict[str, Cap] = {}
-    for piece in sorted(pieces, key=lambda one: (one.each_pico is None, one.each_pico or 0, one.position, one.block)):
-        left_run = left_of.get(piece.profile)
-        caps = {Cap.FILE: left_file, Cap.RUN: left_run}
-        known = {cap: left for cap, left in caps.items() if left is not None}
-        number = piece.jobs
-        if known and piece.each_pico is None:
-            number = 0
-        elif piece.each_pico:
-            number = min([piece.jobs, *(left // piece.each_pico for left in known.values())])
-        if number < piece.jobs:
-            met.setdefault(piece.profile, min(known, key=lambda cap: known[cap]))
-        allowed[piece.position, piece.block] = number
-        spent = number * (piece.each_pico or 0)
-        if left_file is not None:
-            left_file -= spent
-        if left_run is not None:
-            left_of[piece.profile] = left_run - spent
-    return allowed, met
+    known = [cap for cap in caps if cap is not None]
+    if not known or not each_pico:
+        return most
+    wider = max(max_tokens, DEFAULT_MAX_OUTPUT_TOKENS)
+    return min(most, min(known) * max_tokens // (2 * each_pico * wider))

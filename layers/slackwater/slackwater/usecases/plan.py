@@ -73,6 +73,7 @@ class Plan:
             stack=self._stack,
             forecasts=self._forecasts,
             drains=self._drains,
+            max_cost_pico=meta.get("max_cost_pico"),
         )
         document = planner.plan(
             Survey.from_json(self._documents.get_json(names.run_key(run_id, "survey.json"))),

@@ -9,6 +9,7 @@ from slackwater.model.clock import iso
 from slackwater.model.job import Lane, Route
 from slackwater.model.native import INVOKE_MODEL
 from slackwater.model.profile import Profile, Profiles
+from slackwater.policy.budget import affordable
 from slackwater.policy.capability import Capability
 from slackwater.policy.choose import Drain, JobLoad, Ways, choose
 from slackwater.policy.classes import Load
@@ -34,6 +35,7 @@ from slackwater.usecases.survey import Survey
 
 VERSION: Final = 1
 MAX_SHARDS: Final = 250
+MAX_RECORDS: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,9 @@ class Planner:
         stack: Stack,
         forecasts: ForecastsPort | None = None,
         drains: RouteDrains | None = None,
+        max_cost_pico: int | None = None,
     ) -> None:
+        self._max_cost_pico = max_cost_pico  # of the file, all its profiles together
         self._profiles = profiles
         self._prices = prices
         self._capability = capability
@@ -208,6 +212,19 @@ class Planner:
         largest = self._capability.max_records(named.model)
         return min(largest, named.batch_max_records or largest)
 
+    def _affordable(self, profile: str, classes: Sequence[ClassPlan]) -> int:
+        """How many records one batch job may have so that each cap holds the whole job: several then run one after
+        the other, as far as the money goes."""
+        named = self._profiles.named(profile)
+        caps = (self._max_cost_pico, named.budget.run_pico, named.budget.day_pico)
+        costs = [
+            -(-way.cost_pico // entry.total.jobs)
+            for entry in classes
+            for way in entry.decision.ways
+            if way.lane is Lane.BATCH and way.cost_pico is not None
+        ]
+        return affordable(caps, max(costs, default=0), max_tokens=named.max_tokens, most=MAX_RECORDS)
+
     def _max_bytes(self, profile: str) -> int:
         named = self._profiles.named(profile)
         largest = self._capability.max_shard_bytes(named.model)
@@ -228,7 +245,7 @@ class Planner:
         cut = cut_shards(
             loads,
             [(route.region, route.weight) for route in routes],
-            max_records=self._max_records(name),
+            max_records=max(self._min_records(name), min(self._max_records(name), self._affordable(name, classes))),
             max_bytes=self._max_bytes(name),
             min_records=self._min_records(name),
         )
