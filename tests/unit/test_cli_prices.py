@@ -1,5 +1,6 @@
 """`slackwater prices`: the table over regions, the comparison with an offer, and what is written and what is not."""
 
+import gzip
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -254,6 +255,9 @@ def price_list():
             asked.append(self.path)
             body = json.dumps(content.get(self.path, {})).encode()
             self.send_response(200 if self.path in content else 403)
+            if "gzip" in self.headers["Accept-Encoding"]:
+                body = gzip.compress(body)
+                self.send_header("Content-Encoding", "gzip")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -199,6 +199,8 @@ def test_names_that_lead_to_two_models_lead_to_none(tmp_path):
         ("Units", "Input Tokens", "0.8", Why.UNIT),
         ("1B tokens", "", "800", Why.UNIT),
         ("1M TPM Hour", "", "0.8", Why.UNIT),
+        ("Requests", "Million Requests", "0.8", Why.UNIT),
+        ("Units", "Million or Thousand Input Tokens", "0.8", Why.UNIT),
         ("", "", "0.8", Why.UNIT),
         ("1K tokens", "", "0.0000000001", Why.FINE),
         ("1K tokens", "", "-0.1", Why.PRICE),
