@@ -110,6 +110,9 @@ def _print(screen: Screen, folder: Path, finished: Finished, seconds: float) -> 
     screen.show(Text())
     for name in finished.receipts:
         screen.show(Text.assemble((f"{name:16} ", "dim"), f"{_folder_of(folder, name)}/"))
+    reports = [path for name in finished.receipts if (path := _folder_of(folder, name) / "report.html").exists()]
+    if reports:
+        screen.show(Text.assemble(("\nthe reports, to look at in a browser\n", "dim"), "\n".join(map(str, reports))))
     screen.note(f"done in {seconds:.0f} s; nothing is left running")
 
 

@@ -51,5 +51,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     logger.info(
         "run aggregated", accepted=receipt["accepted"], succeeded=receipt["succeeded"], failed=receipt["failed"]
     )
+    if receipt["report"] is None:
+        logger.error("report not made", reason=receipt["warnings"][-1])
     measure(receipt)
     return {"run_id": event["run_id"], "status": receipt["status"]}
