@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -16,9 +17,10 @@ from slackwater_cli import words
 
 if TYPE_CHECKING:
     from slackwater.policy.learned import Amount
-    from slackwater.usecases.estimated import Estimate, Sums
+    from slackwater.usecases.estimated import Estimate, Share, Sums
 
 SHOWN_REFUSALS = 5
+SHOWN_REGIONS = 2
 _METHODS = {
     "given": "as given",
     "history": "known from history",
@@ -53,15 +55,23 @@ def _ways(estimate: Estimate) -> Table:
         table.add_column(column, overflow="fold", no_wrap=column == "lane")
     for column in ("jobs", "input", "output", "cost"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("done by (UTC)")
+    table.add_column("expected", no_wrap=True)
+    table.add_column("from", overflow="fold")
     for (profile, lane), alike in by_way(estimate.shares).items():
         one = sums(alike)
-        finish = words.DASH if one.expected_finish is None else words.moment(iso(one.expected_finish))
+        finish = words.DASH if one.expected_finish is None else words.until(one.expected_finish, estimate.planned_at)
         table.add_row(
             Text(profile), alike[0].model.partition(".")[2], lane.value, words.count(one.jobs),
             words.count(one.read.tokens), words.count(one.written.tokens), _usd(one.cost_pico), finish,
+            _regions(alike),
         )  # fmt: skip
     return table
+
+
+def _regions(alike: Sequence[Share]) -> str:
+    regions = list(dict.fromkeys(region for share in alike for region in share.regions))
+    more = f" and {len(regions) - SHOWN_REGIONS} more" if len(regions) > SHOWN_REGIONS else ""
+    return ", ".join(regions[:SHOWN_REGIONS]) + more
 
 
 def _money(whole: Sums) -> Table:

@@ -159,13 +159,14 @@ def test_a_runs_files_tell_lengths_and_ratio_of_its_profile():
         None,
         {"run_id": "another", "reckoned": {"mine": {"jobs": 1, "input_tokens": 1, "max_output_tokens": 1}}},
         {"run_id": RUN},
+        {"run_id": RUN, "reckoned": {"mine": {"jobs": 2, "input_tokens": 20}}},
         {"run_id": RUN, "reckoned": {name: {"jobs": 1, "input_tokens": 1} for name in ("a", "b")}},
     ],
 )
-def test_without_its_own_receipt_a_results_file_tells_lengths_alone(receipt):
-    ((key, sums),) = learn([row(1, 10, 5)], receipt)
-    assert key == (MODEL, None)
+def test_without_its_own_receipt_or_most_of_its_jobs_a_results_file_tells_lengths_alone(receipt):
+    ((_, sums),) = learn([row(1, 10, 5)], receipt)
     assert sums.input_ratio is None
+    assert (sums.jobs, sums.output_tokens) == (1, 5)
 
 
 @pytest.mark.parametrize("line", [b"{", b"[1]", b'{"id": "q"}', row(2, -1, 5)])

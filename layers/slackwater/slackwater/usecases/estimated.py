@@ -11,7 +11,7 @@ from slackwater.model.clock import iso
 from slackwater.model.job import Lane
 from slackwater.model.money import usd_float, usd_text
 from slackwater.model.request import CACHE
-from slackwater.model.words import counted, usd
+from slackwater.model.words import counted, usd_short
 from slackwater.policy.baselines import ARTICLE_OFF_PERCENT, Baselines, added
 from slackwater.policy.learned import Amount, Method, total
 
@@ -146,7 +146,7 @@ def risks_of(shares: Sequence[Share]) -> list[str]:
     rescued = [share for share in batch if share.rescue_pico is not None]
     if batch:
         most = _sum(share.rescue_pico for share in rescued)
-        cost = f", for at most {usd(usd_float(most))} on top" if rescued and most is not None else ""
+        cost = f", for at most {usd_short(usd_float(most))} on top" if rescued and most is not None else ""
         jobs = counted(sum(share.jobs for share in batch), "job")
         found.append(f"batch promises no time: what of {jobs} is not back by its guard is called after all{cost}")
     flex = sum(share.jobs for share in shares if share.lane is Lane.FLEX)

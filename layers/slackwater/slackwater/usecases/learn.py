@@ -1,7 +1,7 @@
 """What an earlier run's results tell of the tokens of jobs like its own: sums, kept without a prompt or an answer."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -9,6 +9,10 @@ from slackwater.model.errors import BadInput
 from slackwater.model.lines import batches
 from slackwater.model.usage import Usage, UsageError
 from slackwater.policy.learned import Answers, History, Key
+
+MOST_OF_THEM: Final = 0.9
+"""What was reckoned is known of all jobs of a run together: where more than a tenth of them have no answer, it does not
+tell of the others."""
 
 
 def learn(chunks: Iterable[bytes], receipt: Mapping[str, Any] | None = None) -> History:
@@ -32,8 +36,9 @@ def learn(chunks: Iterable[bytes], receipt: Mapping[str, Any] | None = None) -> 
     history: dict[Key, Answers] = {(model, profile): Answers(*numbers) for model, numbers in known.items()}
     if reckoned_jobs and len(history) == 1:  # one profile has one model
         ((key, sums),) = history.items()
-        pair = reckoned_tokens * sums.jobs // reckoned_jobs, sums.input_tokens
-        history[key] = sums + Answers(reckoned_tokens=pair[0], paired_tokens=pair[1])
+        if sums.jobs >= MOST_OF_THEM * reckoned_jobs:
+            pair = reckoned_tokens * sums.jobs // reckoned_jobs, sums.input_tokens
+            history[key] = sums + Answers(reckoned_tokens=pair[0], paired_tokens=pair[1])
     return History(history)
 
 
