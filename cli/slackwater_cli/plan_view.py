@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 SHOWN_REFUSALS = 5
 SHOWN_REGIONS = 2
+_VERSION = re.compile(r"(-\d{8})?(-v\d+(:\d+)?)?$")  # of a model's id: `--json` has it whole
 _METHODS = {
     "given": "as given",
     "history": "known from history",
@@ -61,7 +63,7 @@ def _ways(estimate: Estimate) -> Table:
         one = sums(alike)
         finish = words.DASH if one.expected_finish is None else words.until(one.expected_finish, estimate.planned_at)
         table.add_row(
-            Text(profile), alike[0].model.partition(".")[2], lane.value, words.count(one.jobs),
+            Text(profile), _VERSION.sub("", alike[0].model.partition(".")[2]), lane.value, words.count(one.jobs),
             words.count(one.read.tokens), words.count(one.written.tokens), _usd(one.cost_pico), finish,
             _regions(alike),
         )  # fmt: skip
@@ -70,7 +72,7 @@ def _ways(estimate: Estimate) -> Table:
 
 def _regions(alike: Sequence[Share]) -> str:
     regions = list(dict.fromkeys(region for share in alike for region in share.regions))
-    more = f" and {len(regions) - SHOWN_REGIONS} more" if len(regions) > SHOWN_REGIONS else ""
+    more = f" +{len(regions) - SHOWN_REGIONS}" if len(regions) > SHOWN_REGIONS else ""
     return ", ".join(regions[:SHOWN_REGIONS]) + more
 
 
