@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from slackwater.adapters.ledger.canaries import Canaries
 from slackwater.adapters.ledger.due import DueItems
 from slackwater.adapters.ledger.history import History
 from slackwater.adapters.ledger.jobs import Jobs
@@ -16,10 +17,11 @@ from slackwater.adapters.ledger.queue_runs import QueueRuns
 from slackwater.adapters.ledger.quota import QuotaLedger
 from slackwater.adapters.ledger.runs import Runs
 from slackwater.adapters.ledger.shards import ShardLedger
+from slackwater.adapters.ledger.slots import SlotLedger
 from slackwater.adapters.ledger.table import Table
 from slackwater.adapters.shard_files import ShardFiles
 from slackwater.model import bits, ids
-from slackwater.model.batch_job import BatchCallFailed, BatchJob
+from slackwater.model.batch_job import BatchCallFailed, BatchJob, OpenJob
 from slackwater.model.job import Route
 from slackwater.model.run import RunKind, Unit
 from slackwater.model.shard import OwnerKind, Shard, ShardState
@@ -27,6 +29,7 @@ from slackwater.policy.capability import load_capability
 from slackwater.policy.classify import classify_batch
 from slackwater.policy.forecast import PRIOR, guard_at
 from slackwater.policy.prices import load_price_book
+from slackwater.usecases.canaries import CanaryWatch
 from slackwater.usecases.cancel import AskCancel, CancelRun
 from slackwater.usecases.cancelled import CancelledRuns
 from slackwater.usecases.collect import Collect
@@ -35,10 +38,13 @@ from slackwater.usecases.fail_jobs import FailJobs
 from slackwater.usecases.fail_units import FailUnits
 from slackwater.usecases.forecasts import Forecasts
 from slackwater.usecases.parts import Parts
+from slackwater.usecases.pooled import PoolRecords
 from slackwater.usecases.pools import PoolKeeper
 from slackwater.usecases.pools import due as pool_due
 from slackwater.usecases.queue_runs import Closing, Results
+from slackwater.usecases.remainders import Leftover, PoolRemainder, Remainders
 from slackwater.usecases.settle import Settle
+from slackwater.usecases.slots import BatchSlots
 from slackwater.usecases.stage import Stage, StageRecord
 from slackwater.usecases.stage_pool import StagePool
 from slackwater.usecases.submit import Adopt, Stop, Submit
@@ -109,6 +115,7 @@ class Bedrock:
         self.before: dict[str, list[str]] = {}  # operation → codes; nothing is done
         self.after: dict[str, list[str]] = {}  # operation → codes; it is done, the reply is lost
         self.down: set[str] = set()
+        self.others: dict[str, int] = {}
         self.calls: list[tuple[str, str, str]] = []
         self.created: list[dict[str, Any]] = []
 
@@ -152,6 +159,15 @@ class Bedrock:
                 continue
             if since is None or (job.submitted_at is not None and job.submitted_at >= since):
                 yield job
+
+    def open_jobs(self, region: str) -> Iterator[OpenJob]:
+        """Everybody's: `others` are other people's, by region."""
+        self._called("list", region, "")
+        for job in self.jobs.values():
+            if job.region == region and not job.ended:
+                yield OpenJob(job.name, WEST.model_id, job.status, job.submitted_at)
+        for number in range(self.others.get(region, 0)):
+            yield OpenJob(f"theirs-{number}", HAIKU, "InProgress", self._clock.now())
 
     def stop(self, region: str, arn: str) -> bool:
         self._called("stop", region, arn)
@@ -300,7 +316,31 @@ class BatchWorld:
         )
         shards, files, bedrock = (Fragile(port, self.fuse) for port in (self.shards, self.files, self.bedrock))
         keeper = PoolKeeper(
-            pools=self.pools, jobs=self.jobs, documents=self.home, onward=_Onward(self), clock=self.clock
+            pools=self.pools,
+            jobs=self.jobs,
+            documents=self.home,
+            onward=_Onward(self),
+            settle=self.settle,
+            clock=self.clock,
+        )
+        self.remainders = Remainders(pools=self.pools, clock=self.clock, forecast=PRIOR, drain_jobs_per_s=DRAIN)
+        self.pool_remainder = PoolRemainder(
+            documents=self.home,
+            profiles=self.applied,
+            join=PoolRecords(pools=self.pools, clock=self.clock, forecast=PRIOR, drain_jobs_per_s=DRAIN),
+            register=self.runs.register,
+        )
+        watch = CanaryWatch(
+            ledger=Canaries(self.table, self.clock), parts=self.parts, clock=self.clock, note=self.runs.update
+        )
+        self.slot_ledger = SlotLedger(self.table, self.clock)
+        self.slots = BatchSlots(
+            ledger=self.slot_ledger,
+            shards=self.shards,
+            jobs=self.bedrock,
+            prices=PRICES,
+            clock=self.clock,
+            stack_arn=STACK,
         )
         stage = Stage(shards=shards, files=files, clock=self.clock, forecasts=self.forecasts.by_region)
         return Work(
@@ -312,6 +352,8 @@ class BatchWorld:
                 clock=self.clock,
                 stack_arn=STACK,
                 cancelled=self.cancelled,
+                slots=self.slots,
+                canaries=watch.of,
             ),
             adopt=Adopt(shards=shards, jobs=bedrock, clock=self.clock),
             stop=Stop(shards=shards, jobs=bedrock, clock=self.clock),
@@ -327,6 +369,15 @@ class BatchWorld:
                 forecasts=self.forecasts,
                 clock=self.clock,
                 drains=self.drains,
+                leftover=Leftover(
+                    ask=self.remainders,
+                    pool=self.pool_remainder,
+                    profiles=self.applied,
+                    prices=PRICES,
+                    note=self.runs.update,
+                ),
+                slots=self.slots,
+                answered=watch.passed,
                 cancelled=self.cancelled,
             ),
             stage_pool=StagePool(
@@ -401,6 +452,7 @@ class BatchWorld:
             "deadline_at": deadline,
             "guard_at": guard_at(deadline, len(records) / DRAIN),
             "generation": 1,
+            "profiles_version": "v1",
             "alternatives": (EAST,),
         }
         return self.stage.shard(**{**arguments, **more})

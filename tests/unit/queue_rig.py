@@ -26,8 +26,8 @@ from slackwater.usecases.asked import Reader
 from slackwater.usecases.cancel import CancelRun
 from slackwater.usecases.cancelled import CancelledRuns
 from slackwater.usecases.claims import Claims
-from slackwater.usecases.engine import Engine
 from slackwater.usecases.drains import Drains
+from slackwater.usecases.engine import Engine
 from slackwater.usecases.forecasts import Priors
 from slackwater.usecases.lanes import QueueLanes
 from slackwater.usecases.onward import Onward
@@ -128,7 +128,9 @@ class QueueWorld:
         )
         rng = random.Random(1)
         self.onward = Onward(queue=self.queue, documents=bucket, jobs=self.jobs, clock=clock, rng=rng)
-        self.keeper = PoolKeeper(pools=self.pools, jobs=self.jobs, documents=bucket, onward=self.onward, clock=clock)
+        self.keeper = PoolKeeper(
+            pools=self.pools, jobs=self.jobs, documents=bucket, onward=self.onward, settle=settle, clock=clock
+        )
         self.applied = Applied()
         self.profiles = profiles = RunProfiles(self.applied, self.queue_runs)
         self.router = Router(

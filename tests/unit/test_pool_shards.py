@@ -10,7 +10,7 @@ from tests.unit.batch_rig import BatchWorld, all_answered
 from tests.unit.rig import HAIKU
 
 JOBS = 120
-KEY = f"{HAIKU}|Converse|any|default|v1"
+KEY = f"{HAIKU}|converse|any|terms"
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def pooled(world: BatchWorld) -> tuple[str, str]:
     """A run of 120 queued jobs, all of which wait in a closed pool."""
     now = world.clock.now()
     run = world.queue_runs.current("default", "triage", profiles_version="v1")
-    pool = world.pools.current(KEY, "default", deadline=later(now, 86_400), next_check_at=now)
+    pool = world.pools.current(KEY, "default", deadline=later(now, 86_400), next_check_at=now, profiles_version="v1")
     for start in range(0, JOBS, 40):
         places = [placed(world, run, ordinal) for ordinal in range(start, start + 40)]
         world.queue_runs.ordinals(run.run_id, 40)

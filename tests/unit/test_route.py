@@ -485,7 +485,7 @@ def test_a_job_that_waited_goes_the_ways_of_its_run(world, clock):
 
 def test_jobs_of_runs_under_other_profiles_gather_in_other_pools(world, clock):
     world.work(patient(clock, "before"))
-    world.applied.apply(default_deadline="12h")
+    world.applied.apply(batch_max_records=500)  # something that a batch job has to do with
     world.work(patient(clock, "after"), patient(clock, "other", run_id="late"), worker="b")
     due = DueItems(world.table).due(later(clock.now(), 86_400), limit=10)
     pools = [world.pools.get(item.id) for item in due if item.kind == "POOL"]

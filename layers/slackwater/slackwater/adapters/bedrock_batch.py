@@ -1,13 +1,13 @@
 """Bedrock's batch jobs: create, ask, list, stop. One attempt a call; the reconciler owns the repetition."""
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from slackwater.model.batch_job import BatchCallFailed, BatchJob
+from slackwater.model.batch_job import BatchCallFailed, BatchJob, OpenJob
 from slackwater.model.native import RequestType
 from slackwater.policy.classify import BatchFault, classify_batch
 
@@ -36,12 +36,14 @@ class BatchJobs:
         buckets: Mapping[str, str],
         roles: Mapping[str, str],
         default_role: str = "",
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`client(region)` is a `bedrock` client with ONE_ATTEMPT; `buckets` and `roles` are by region."""
         self._client = client
         self._buckets = buckets
         self._roles = roles
         self._default_role = default_role
+        self._now = now
 
     @property
     def regions(self) -> tuple[str, ...]:
@@ -100,6 +102,19 @@ class BatchJobs:
             for summary in page.get("invocationJobSummaries", []):
                 if summary.get("jobName", "").startswith(name_contains):
                     yield _job(region, summary)
+            if not page.get("nextToken"):
+                return
+            more["nextToken"] = page["nextToken"]
+
+    def open_jobs(self, region: str) -> Iterator[OpenJob]:
+        """Everybody's jobs that have not ended: no job is older than the longest time-out."""
+        more: dict[str, Any] = {"submitTimeAfter": self._now() - timedelta(hours=MAX_TIMEOUT_H + 1)}
+        while True:
+            page = self._ask("list", region, maxResults=PAGE, sortBy="CreationTime", sortOrder="Descending", **more)
+            for summary in page.get("invocationJobSummaries", []):
+                if not _job(region, summary).ended:
+                    name, model_id = summary.get("jobName", ""), summary.get("modelId", "")
+                    yield OpenJob(name, model_id, summary["status"], summary.get("submitTime"))
             if not page.get("nextToken"):
                 return
             more["nextToken"] = page["nextToken"]

@@ -1,14 +1,14 @@
 """For the function that chooses lanes."""
 
-from slackwater.bootstrap.profiled import ProfiledKit
+from slackwater.bootstrap.pooling import PoolingKit
 from slackwater.bootstrap.reckoned import ReckonedKit
 from slackwater.settings import Settings
 from slackwater.usecases.plan import Plan
 from slackwater.usecases.planner import Stack
 
 
-class PlanKit(ProfiledKit, ReckonedKit):
-    """Profiles, forecasts and drains."""
+class PlanKit(PoolingKit, ReckonedKit):
+    """Profiles and remainders, forecasts and drains."""
 
 
 def build(settings: Settings) -> Plan:
@@ -28,4 +28,6 @@ def build(settings: Settings) -> Plan:
         clock=kit.clock,
         forecasts=kit.forecasts,
         drains=kit.drains,
+        remainders=kit.remainders,
+        canaries=kit.canaries.get,
     )

@@ -62,4 +62,11 @@ class QueueKit(Kit):
 
     @cached_property
     def pool_keeper(self) -> PoolKeeper:
-        return PoolKeeper(pools=self.pools, jobs=self.jobs, documents=self.store, onward=self.onward, clock=self.clock)
+        return PoolKeeper(
+            pools=self.pools,
+            jobs=self.jobs,
+            documents=self.store,
+            onward=self.onward,
+            settle=self.settle,
+            clock=self.clock,
+        )

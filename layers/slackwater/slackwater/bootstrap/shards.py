@@ -5,6 +5,7 @@ from typing import Any
 
 from slackwater.adapters.bedrock_batch import ONE_ATTEMPT, BatchJobs
 from slackwater.adapters.ledger.shards import ShardLedger
+from slackwater.adapters.ledger.slots import SlotLedger
 from slackwater.adapters.shard_files import ShardFiles
 from slackwater.adapters.store import Store
 from slackwater.bootstrap.reckoned import ReckonedKit
@@ -35,6 +36,10 @@ class ShardsKit(ReckonedKit):
         return Stage(shards=self.shards, files=self.shard_files, clock=self.clock, forecasts=forecasts)
 
     @cached_property
+    def slot_ledger(self) -> SlotLedger:
+        return SlotLedger(self.table, self.clock, retain_days=self.settings.retain_days)
+
+    @cached_property
     def batch_jobs(self) -> BatchJobs:
         clients: dict[str, Any] = {}
 
@@ -45,4 +50,4 @@ class ShardsKit(ReckonedKit):
 
         buckets = self.settings.batch_buckets
         roles = {region: self.settings.batch_role(region) for region in buckets}
-        return BatchJobs(client, buckets=buckets, roles=roles)
+        return BatchJobs(client, buckets=buckets, roles=roles, now=self.clock.now)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from slackwater.adapters.ledger.budgets import Budgets
 from slackwater.adapters.ledger.pauses import Pauses
 from slackwater.adapters.queues import Queue
-from slackwater.bootstrap.profiled import ProfiledKit
-from slackwater.bootstrap.queued import QueueKit
+from slackwater.bootstrap.pooling import PoolingKit
 from slackwater.bootstrap.shards import ShardsKit
 from slackwater.settings import Settings
 from slackwater.usecases.announce import Announce
 from slackwater.usecases.cancel import CancelRun
+from slackwater.usecases.canaries import CanaryWatch
 from slackwater.usecases.cancelled import CancelledRuns
 from slackwater.usecases.collect import Collect
 from slackwater.usecases.fail_jobs import FailJobs
@@ -18,12 +18,13 @@ from slackwater.usecases.fail_units import FailUnits
 from slackwater.usecases.limits import RunLimits
 from slackwater.usecases.paused import Paused
 from slackwater.usecases.shard_spending import CollectAndSettle, ShardMoney, SubmitUnderLimits
+from slackwater.usecases.slots import BatchSlots
 from slackwater.usecases.stage_pool import StagePool
 from slackwater.usecases.submit import Adopt, Stop, Submit
 from slackwater.usecases.work import Work
 
 
-class WorkKit(QueueKit, ShardsKit, ProfiledKit):
+class WorkKit(ShardsKit, PoolingKit):
     """Shards, the pools and runs of queued jobs, and profiles for the pools' shards."""
 
 
@@ -39,6 +40,15 @@ def build(settings: Settings) -> Working:
     kit = WorkKit(settings)
     jobs, shards, files, clock = kit.batch_jobs, kit.shards, kit.shard_files, kit.clock
     cancelled = CancelledRuns(kit.runs, clock)
+    watch = CanaryWatch(ledger=kit.canaries, parts=kit.parts, clock=clock, note=kit.runs.update)
+    slots = BatchSlots(
+        ledger=kit.slot_ledger,
+        shards=shards,
+        jobs=jobs,
+        prices=kit.prices,
+        clock=clock,
+        stack_arn=settings.stack_arn,
+    )
     fail_units = FailUnits(
         runs=kit.runs,
         shards=shards,
@@ -56,7 +66,14 @@ def build(settings: Settings) -> Working:
         clock=clock,
     )
     submit = Submit(
-        shards=shards, files=files, jobs=jobs, clock=clock, stack_arn=settings.stack_arn, cancelled=cancelled
+        shards=shards,
+        files=files,
+        jobs=jobs,
+        clock=clock,
+        stack_arn=settings.stack_arn,
+        cancelled=cancelled,
+        slots=slots,
+        canaries=watch.of,
     )
     collect = Collect(
         shards=shards,
@@ -70,6 +87,9 @@ def build(settings: Settings) -> Working:
         forecasts=kit.forecasts,
         clock=clock,
         drains=kit.drains,
+        leftover=kit.leftover,
+        answered=watch.passed,
+        slots=slots,
         batch_possible=settings.batch_enabled,
         cancelled=cancelled,
     )

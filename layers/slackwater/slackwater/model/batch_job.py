@@ -49,3 +49,13 @@ class BatchCallFailed(SlackwaterError):
         super().__init__(code)
         self.code = code
         self.fault = fault
+
+
+@dataclass(frozen=True, slots=True)
+class OpenJob:
+    """A job that has not ended, whoever made it. `model_id` as its creator gave it, an ARN perhaps."""
+
+    name: str
+    model_id: str
+    status: str
+    submitted_at: datetime | None

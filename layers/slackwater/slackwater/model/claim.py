@@ -59,6 +59,7 @@ class Asked:
     lane: Lane | None = None
     tags: dict[str, str] | None = None
     reply_to: str | None = None
+    result_dialect: str | None = None  # of the reply, where it is not ours
     hop: int = 0
     refusal: BadInput | None = None
     refusal_code: str = "refused"
@@ -99,6 +100,7 @@ class Entry:
     part: str | None = None
     replied: bool = False
     reply_to: str | None = None
+    result_dialect: str | None = None  # of the reply, where it is not ours
     faults: int = 0
     refused: bool = False
     decided: Mapping[str, Any] | None = field(default=None, compare=False)  # the last choice of a lane (policy.noted)
@@ -194,12 +196,14 @@ class Pooled:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """`POOL#p/META`. `key` is what its jobs share: `model|request type|residency|profile|version of the profiles`."""
+    """`POOL#p/META`. `key` is what its jobs share: `model|request type|residency|terms`. `profile`, of the version
+    `profiles_version`, is the first job's; the others' say the same of everything that matters to a batch job."""
 
     pool: str
     key: str
     generation: int
     profile: str
+    profiles_version: str
     state: str  # open | closed | released | staged
     count: int
     bytes: int
@@ -207,13 +211,25 @@ class Pool:
     deadline: datetime  # the earliest of its jobs
     next_check_at: datetime | None = None
 
-    @property
-    def profiles_version(self) -> str:
-        """Of its jobs' runs."""
-        return self.key.rpartition("|")[2]
+
+@dataclass(frozen=True, slots=True)
+class PooledUnit:
+    """`POOL#p/UNIT#u`: records of one file run that wait for the batch lane together; `lane` calls them otherwise."""
+
+    unit: str
+    run_id: str
+    lane: str
+    jobs: int
+    bytes: int
+    deadline: datetime  # the earliest of its jobs
 
 
 Member = tuple[Entry, Pooled]
+
+
+def size_of(members: Sequence[Member]) -> int:
+    """The bytes of all of them."""
+    return sum(pooled.bytes for _, pooled in members)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,5 +241,8 @@ class Room:
 
     def holds(self, pool: Pool, members: Sequence[Member]) -> bool:
         """Whether all of `members` fit."""
-        size = sum(pooled.bytes for _, pooled in members)
-        return pool.count + len(members) <= self.max_count and pool.bytes + size <= self.max_bytes
+        return self.has(pool, len(members), size_of(members))
+
+    def has(self, pool: Pool, jobs: int, size: int) -> bool:
+        """Whether so many jobs of so many bytes fit."""
+        return pool.count + jobs <= self.max_count and pool.bytes + size <= self.max_bytes

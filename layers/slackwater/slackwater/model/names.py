@@ -24,6 +24,11 @@ def index_key(run_id: str, shard: str) -> str:
     return f"v1/runs/{run_id}/index/{shard}.jsonl"
 
 
+def pooled_key(run_id: str, unit: str) -> str:
+    """The records of a run that wait in a pool as one unit."""
+    return f"v1/runs/{run_id}/pooled/{unit}.jsonl"
+
+
 def parts_prefix(run_id: str, block: str = "") -> str:
     """All parts of a run, or of one block."""
     return f"v1/runs/{run_id}/parts/" + (f"{block}/" if block else "")

@@ -52,8 +52,8 @@ def throttles_of(meta: Mapping[str, Any]) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A pack, a shard, or records in a pool, that a file run waits for. Of a pack, `lines` is the set of positions (line − `first_line`)
-    in its block.
+    """A pack, a shard, or records in a pool, that a file run waits for. Of a pack, `lines` is the set of positions
+    (line − `first_line`) in its block.
     """
 
     id: str

@@ -70,6 +70,7 @@ class Shard:
     next_check_at: datetime | None = None
     staged_at: datetime | None = None
     earliest_at: datetime | None = None  # the earliest deadline of its jobs: with it the tick reckons the guard anew
+    canaries: tuple[str, ...] = ()  # shapes of its requests that calls have yet to prove (policy.canary.shape_key)
     cut: bool = False  # cancelled: `guard_at` holds as it is
     max_output_tokens: int = 0  # that its requests allow, summed
     quotas: tuple[str, ...] = ()  # what calling its jobs would draw on (`region|family|model`)

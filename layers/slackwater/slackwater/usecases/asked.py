@@ -10,6 +10,7 @@ from slackwater.model import ids
 from slackwater.model.claim import Asked, Inbound
 from slackwater.model.clock import later
 from slackwater.model.deadline import resolve
+from slackwater.model.dialects.outputs import FROM_THE_LINE
 from slackwater.model.errors import BadInput
 from slackwater.model.message import BadMessage, CloseRun, Envelope, JobMessage, Known, job_message, parse_body
 from slackwater.model.native import NativeBody, Request, check, limit_pointer, output_limit, request_sha
@@ -49,7 +50,15 @@ class Reader:
         """The same id with other content: refused under the message's own name."""
         problem = BadInput("this id was used in this run for another request: give each request its own id", "/job_id")
         return replace(
-            _no_job(asked.message, asked.profile, asked.name, asked.id, problem, reply_to=asked.reply_to),
+            _no_job(
+                asked.message,
+                asked.profile,
+                asked.name,
+                asked.id,
+                problem,
+                reply_to=asked.reply_to,
+                result_dialect=asked.result_dialect,
+            ),
             refusal_code="id_conflict",
         )
 
@@ -60,6 +69,7 @@ class Reader:
         try:
             profile = self._profiles(profile_name, name).named(profile_name)
             self._check_reply(message.reply_to)
+            _check_dialect(message)
             _check_request(profile, message.typed_request())
             if message.deadline is None:
                 deadline = later(inbound.sent_at, profile.default_deadline_s)
@@ -87,6 +97,7 @@ class Reader:
             lane=message.lane,
             tags=message.tags,
             reply_to=message.reply_to,
+            result_dialect=reply_dialect(message.result_dialect),
         )
 
     def _enveloped(self, inbound: Inbound, envelope: Envelope) -> Asked:
@@ -111,6 +122,7 @@ class Reader:
             lane=envelope.lane or message.lane,
             tags=message.tags,
             reply_to=message.reply_to,
+            result_dialect=reply_dialect(message.result_dialect),
             hop=envelope.hop,
             body_key=envelope.body_key,
             rescued=envelope.rescued,
@@ -128,7 +140,8 @@ class Reader:
         if profile not in self._profiles(profile, name).profiles:
             profile = DEFAULT_PROFILE
         reply_to = known.reply_to if known.reply_to in self._reply_queue_arns else None
-        return _no_job(inbound, profile, name, known.job_id, problem, reply_to=reply_to)
+        dialect = reply_dialect(known.result_dialect)
+        return _no_job(inbound, profile, name, known.job_id, problem, reply_to=reply_to, result_dialect=dialect)
 
 
 def _check_request(profile: Profile, request: Request) -> None:
@@ -143,8 +156,36 @@ def _check_request(profile: Profile, request: Request) -> None:
         raise BadInput(exc.message, f"/request{pointer}") from None
 
 
+def reply_dialect(asked: str | None) -> str | None:
+    """The dialect that a reply is translated to; None for our own, which is the input's on a queue."""
+    return asked if asked in FROM_THE_LINE else None
+
+
+def _check_dialect(message: JobMessage) -> None:
+    """Raises BadInput for a dialect that could have no effect."""
+    if message.result_dialect in (None, "slackwater", "input"):
+        return
+    if message.result_dialect not in FROM_THE_LINE:
+        raise BadInput(
+            "a reply cannot be in this dialect, which repeats the request: ask for one of "
+            f"{', '.join(FROM_THE_LINE)}, or drop a file",
+            "/result_dialect",
+        )
+    if message.reply_to is None:
+        raise BadInput(
+            "this is the dialect of the reply, and no reply is asked for: name a queue in reply_to", "/result_dialect"
+        )
+
+
 def _no_job(
-    inbound: Inbound, profile: str, name: str, caller_id: str | None, problem: BadInput, *, reply_to: str | None
+    inbound: Inbound,
+    profile: str,
+    name: str,
+    caller_id: str | None,
+    problem: BadInput,
+    *,
+    reply_to: str | None,
+    result_dialect: str | None,
 ) -> Asked:
     return Asked(
         message=inbound,
@@ -158,5 +199,6 @@ def _no_job(
         request={},
         body={},
         reply_to=reply_to,
+        result_dialect=result_dialect,
         refusal=problem,
     )

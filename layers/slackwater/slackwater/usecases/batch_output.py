@@ -39,6 +39,7 @@ class Member:
     job: str
     deadline: datetime
     tags: dict[str, str] | None
+    unit: str | None = None  # of its file run, if it came to the shard by a pool
 
     @property
     def position(self) -> int:
@@ -69,6 +70,7 @@ def members_of(index: Iterable[Mapping[str, Any]], shard: Shard) -> list[Member]
                 job=row["job"],
                 deadline=parse_iso(row["deadline"]) if "deadline" in row else shard.deadline_at,
                 tags=row.get("tags"),
+                unit=row.get("unit"),
             )
         )
     if len(members) != shard.records:

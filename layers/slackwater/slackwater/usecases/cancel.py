@@ -11,12 +11,13 @@ from itertools import islice
 from typing import Any, Final, Protocol
 
 from slackwater.model import ids
-from slackwater.model.claim import Entry, JobState, Pool, Pooled
+from slackwater.model.claim import Entry, JobState, Pool, Pooled, PooledUnit
 from slackwater.model.clock import Clock
 from slackwater.model.run import ENDED, RunKind, is_cancelled
 from slackwater.model.shard import FIRST_GENERATION
 from slackwater.model.words import counted
 from slackwater.usecases.cancelled import CANCELLED, cancelled_row
+from slackwater.usecases.pooled import POOLED
 from slackwater.usecases.ports import Outgoing, Sender
 from slackwater.usecases.queue_runs import READ_AT_ONCE, Row
 
@@ -73,6 +74,8 @@ class PoolsPort(Protocol):
     def get(self, pool: str) -> Pool | None: ...
     def members(self, pool: str) -> Iterator[Pooled]: ...
     def leave(self, pool: str, jobs: Sequence[str]) -> frozenset[str]: ...
+    def units(self, pool: str) -> Iterator[PooledUnit]: ...
+    def leave_unit(self, pool: str, unit: str) -> bool: ...
 
 
 class ResultsPort(Protocol):
@@ -124,6 +127,10 @@ class CancelRun:
                 continue
             if unit["kind"] == "pack":
                 packs.append(unit["unit"])
+            elif unit["kind"] == POOLED:
+                pool = unit.get("pool")
+                if pool is None or self._pools.leave_unit(pool, unit["unit"]):
+                    packs.append(unit["unit"])  # else its pool is closed: its batch job is waited for
             else:
                 shards += self._shards.cut_short(unit["unit"], now)
         failed = self._fail_units(run_id, CANCELLED, packs) if packs else 0
@@ -169,6 +176,8 @@ class CancelRun:
         found = self._pools.get(pool)
         if found is None or found.state != "staged":
             return 0
+        if next(self._pools.units(pool), None) is not None:
+            return 0  # records of a file run are in it
         members = list(self._pools.members(pool))
         if not all(is_cancelled(self._runs.get(run)) for run in {member.run_id for member in members}):
             return 0

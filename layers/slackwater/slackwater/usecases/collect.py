@@ -23,14 +23,15 @@ from slackwater.model.shard import OwnerKind, Shard, ShardState
 from slackwater.policy.forecast import guard_at
 from slackwater.policy.history import took
 from slackwater.policy.prices import PriceBook
-from slackwater.policy.rescue import lost_records, plan_rescue
+from slackwater.policy.remainder import Remainder
+from slackwater.policy.rescue import MAX_SHARD_GENERATIONS, MIN_RECORDS, lost_records, plan_rescue
 from slackwater.policy.step import CHECK_S
 from slackwater.usecases.batch_output import Group, Join, Member, Rows, members_of
 from slackwater.usecases.cancelled import never
 from slackwater.usecases.drains import ShardDrains
 from slackwater.usecases.forecasts import ForecastsPort
 from slackwater.usecases.leased import Alive, LeasesPort, leased
-from slackwater.usecases.place import packs_of
+from slackwater.usecases.packs import packs_of
 from slackwater.usecases.stage import Stage, StageRecord
 
 LATE_JOB_S: Final = 600  # a job that may still turn up after its shard was rescued is looked for so much later
@@ -98,6 +99,18 @@ class PoolsPort(Protocol):
     def rescue_jobs(self, pool: str, rows: Iterable[Mapping[str, Any]]) -> int: ...
 
 
+class SlotsPort(Protocol):
+    def give(self, shard: Shard) -> None: ...
+
+
+class LeftoverPort(Protocol):
+    """Whether what a run's batch job left over may wait in a pool, and taking it there; see usecases.remainders."""
+
+    def decide(self, shard: Shard, records: Sequence[StageRecord]) -> Remainder: ...
+    def pool(self, shard: Shard, records: Sequence[StageRecord]) -> None: ...
+    def note(self, shard: Shard, decided: Mapping[str, Any]) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """What the tick saw of a job's end. `final`: its output is waited for no longer. `repeats` overrides our count."""
@@ -127,6 +140,9 @@ class Collect:
         forecasts: ForecastsPort,
         clock: Clock,
         drains: ShardDrains,
+        leftover: LeftoverPort | None = None,
+        slots: SlotsPort | None = None,
+        answered: Callable[[Sequence[str]], None] | None = None,
         batch_possible: bool = True,
         cancelled: Callable[[str], bool] = never,
     ) -> None:
@@ -141,6 +157,9 @@ class Collect:
         self._forecasts = forecasts
         self._clock = clock
         self._drains = drains
+        self._leftover = leftover
+        self._slots = slots
+        self._answered = answered
         self._batch_possible = batch_possible
         self._cancelled = cancelled
 
@@ -246,7 +265,7 @@ class Collect:
         self, shard: Shard, members: Sequence[Member], retry: list[int], other_lane: list[int], now: datetime
     ) -> dict[str, Any]:
         """Where the missing records go: into a new shard, or on a calling lane."""
-        called, batched = sorted((*retry, *other_lane)), []
+        called, batched, decided = sorted((*retry, *other_lane)), [], None
         reason = "nothing is missing"
         if called:
             plan = plan_rescue(
@@ -262,12 +281,25 @@ class Collect:
             reason = plan.reason
             if plan.lane is Lane.BATCH:
                 called, batched = other_lane, retry
-        return {"called": called, "batched": batched, "reason": reason}
+            else:
+                decided = self._remainder(shard, members, retry)
+        if decided is None:
+            return {"called": called, "batched": batched, "reason": reason}
+        waits = {"called": sorted(other_lane), "pooled": retry} if decided.taken.pooled else {"called": called}
+        return {**waits, "batched": [], "reason": reason, "remainder": decided.as_json()}
+
+    def _remainder(self, shard: Shard, members: Sequence[Member], retry: Sequence[int]) -> Remainder | None:
+        """What becomes of records that batch could still answer and that are too few for a job; None: no question."""
+        if self._leftover is None or not self._batch_possible or not 0 < len(retry) < MIN_RECORDS:
+            return None
+        if shard.owner_kind is not OwnerKind.RUN or shard.arn is None or shard.generation >= MAX_SHARD_GENERATIONS:
+            return None
+        return self._leftover.decide(shard, list(self._again(shard, members, set(retry))))
 
     # ------------------------------------------------------------------ second half: from the verdict alone
 
     def _follow(self, shard: Shard, members: Sequence[Member], verdict: Mapping[str, Any]) -> str:
-        missing = {*verdict["called"], *verdict["batched"]}
+        missing = {*verdict["called"], *verdict["batched"], *verdict.get("pooled", ())}
         if verdict["counts"]["repeats"]:
             self._shards.count_repeats(shard, _by_run(members, sorted(missing), verdict["counts"]["repeats"]))
         if shard.owner_kind is OwnerKind.RUN:
@@ -280,7 +312,8 @@ class Collect:
             turnaround = took(status, shard.submitted_at, ended_at, shard.stop_asked_at)
             self._shards.remember(shard, status=status, ended_at=ended_at, counts=verdict["counts"], took=turnaround)
         look_at = later(self._clock.now(), LATE_JOB_S) if verdict["maybe_alive"] and shard.job_name else None
-        counts = {**verdict["counts"], "called": len(verdict["called"]), "batched": len(verdict["batched"])}
+        ways = {way: len(verdict[way]) for way in ("called", "batched", "pooled") if way in verdict}
+        counts = {**verdict["counts"], **ways}
         counts |= verdict.get("tokens", {})
         return self._end(shard, counts, look_at=look_at, word="settled", turnaround=turnaround)
 
@@ -293,6 +326,10 @@ class Collect:
         word: str,
         turnaround: tuple[int, bool] | None = None,
     ) -> str:
+        if self._slots is not None:
+            self._slots.give(shard)
+        if self._answered is not None and shard.canaries and counts.get("succeeded"):
+            self._answered(shard.canaries)
         self._shards.settle(shard, counts, look_at=look_at, took=turnaround)
         return word
 
@@ -302,6 +339,10 @@ class Collect:
             if ordinal not in missing:
                 covered.setdefault(member.group[1], []).append(member.position)
         replacements = self._packs(shard, [members[ordinal] for ordinal in verdict["called"]])
+        if self._leftover is not None and verdict.get("remainder"):
+            self._leftover.note(shard, verdict["remainder"])
+            if verdict.get("pooled"):  # entered before this unit ends, so that the run cannot settle in between
+                self._leftover.pool(shard, list(self._again(shard, members, set(verdict["pooled"]))))
         if verdict["batched"]:
             replacements.append(self._restage(shard, members, verdict["batched"]))
         self._settle.unit(
@@ -312,13 +353,15 @@ class Collect:
             replacements,
         )
 
-    def _packs(self, shard: Shard, members: Iterable[Member]) -> list[Unit]:
+    def _packs(self, shard: Shard, members: Iterable[Member], run: str | None = None) -> list[Unit]:
+        """`run`: whose, where it is not the shard's owner."""
+        owner = shard.owner if run is None else run
         units: list[Unit] = []
         for (_, block), of_block in groupby(sorted(members, key=lambda m: (m.group, m.line)), key=lambda m: m.group):
             some = list(of_block)
             jobs = [member.as_job(shard.profile) for member in some]
             lane, generation = shard.rescue_lane.value, shard.generation + 1
-            units += packs_of(shard.owner, block, lane, jobs, first_line=some[0].first_line, generation=generation)
+            units += packs_of(owner, block, lane, jobs, first_line=some[0].first_line, generation=generation)
         return [replace(unit, rescued=True) for unit in units]
 
     def _restage(self, shard: Shard, members: Sequence[Member], ordinals: Sequence[int]) -> Unit:
@@ -377,13 +420,32 @@ class Collect:
     ) -> None:
         """Queue jobs end one by one, from what the parts hold; what cannot be replied now is tried with the next."""
         unsent: set[str] = set()
-        for run, block in _groups(m for ordinal, m in enumerate(members) if ordinal not in missing):
+        units = self._end_units(shard, members, missing)
+        for run, block in _groups(m for o, m in enumerate(members) if o not in missing and m.unit is None):
             for part, rows in self._files.parts(run, block, source_of(shard)):
                 unsent |= self._results.settle_jobs(run, rows, part)
         if verdict["called"]:
-            self._pools.rescue_jobs(shard.owner, ({"job": members[ordinal].job} for ordinal in verdict["called"]))
+            queued = (m for m in (members[ordinal] for ordinal in verdict["called"]) if m.job not in units)
+            self._pools.rescue_jobs(shard.owner, ({"job": member.job} for member in queued))
         if unsent:
             raise NotYet(f"shard {shard.id}: {len(unsent)} replies could not be sent")
+
+    def _end_units(self, shard: Shard, members: Sequence[Member], missing: set[int]) -> frozenset[str]:
+        """Records of file runs that came by the pool: each unit ends, and packs call what is missing of it. Gives
+        their jobs."""
+        units: dict[tuple[str, str], list[tuple[int, Member]]] = {}
+        for ordinal, member in enumerate(members):
+            if member.unit is not None:
+                units.setdefault((member.group[0], member.unit), []).append((ordinal, member))
+        for (run, unit), some in units.items():
+            covered: dict[str, list[int]] = {}
+            for ordinal, member in some:
+                if ordinal not in missing:
+                    covered.setdefault(member.group[1], []).append(member.position)
+            packs = self._packs(shard, [member for ordinal, member in some if ordinal in missing], run)
+            positions = {block: bits.pack(found) for block, found in covered.items()}
+            self._settle.unit(run, unit, source_of(shard), positions, packs)
+        return frozenset(member.job for some in units.values() for _, member in some)
 
 
 def source_of(shard: Shard) -> str:

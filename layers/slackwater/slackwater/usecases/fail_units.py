@@ -12,8 +12,10 @@ from slackwater.model.shard import Shard, ShardState
 from slackwater.usecases import cancelled
 from slackwater.usecases.batch_output import Member, members_of
 from slackwater.usecases.cancelled import CANCELLED
+from slackwater.usecases.pooled import POOLED, job_of, records_of
 from slackwater.usecases.ports import Documents
 from slackwater.usecases.routing import job_of_row
+from slackwater.usecases.stage import StageRecord
 
 MESSAGES: Final = {
     CANCELLED: cancelled.MESSAGE,
@@ -78,6 +80,8 @@ class FailUnits:
                 continue
             if unit["kind"] == "pack":
                 failed += self._pack(meta, unit, code)
+            elif unit["kind"] == POOLED:
+                failed += self._pooled(meta, unit["unit"], code)
             else:
                 failed += self._shard(meta, unit["unit"], code)
         return failed
@@ -100,6 +104,26 @@ class FailUnits:
         if rows:
             self._parts.append(run_id, block, source, rows)
         self._settle.unit(run_id, unit["unit"], source, {block: unit["lines"]})
+        return 1
+
+    def _pooled(self, meta: Mapping[str, Any], unit: str, code: str) -> int:
+        """Records that wait in a pool. One whose batch job ends after all brings late rows; a success counts."""
+        run_id, source = meta["run_id"], f"pack-{unit}"
+        by_block: dict[str, list[StageRecord]] = {}
+        for record in records_of(self._documents, run_id, unit):
+            by_block.setdefault(record.block, []).append(record)
+        for block, records in sorted(by_block.items()):
+            stored = {row["line"] for row in self._parts.rows(run_id, block, source)}
+            at = self._clock.now()
+            rows = [
+                result.failed(job_of(record), code=code, message=MESSAGES[code], finished_at=at, attempts=0)
+                for record in records
+                if record.line not in stored
+            ]
+            if rows:
+                self._parts.append(run_id, block, source, rows)
+        covered = {block: bits.pack(r.line - r.first_line for r in records) for block, records in by_block.items()}
+        self._settle.unit(run_id, unit, source, covered)
         return 1
 
     def _shard(self, meta: Mapping[str, Any], shard_id: str, code: str) -> int:

@@ -1,4 +1,4 @@
-"""Places one item of a plan: a shard with its file, or the packs of some blocks."""
+"""Places one item of a plan: a shard with its file, records for a pool, or the packs of some blocks."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,23 +6,39 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from slackwater.model import bits, ids, input_row, names, result
+from slackwater.model import input_row, names, result
 from slackwater.model.clock import Clock, parse_iso
 from slackwater.model.job import Job, Lane, Route
 from slackwater.model.run import Unit
+from slackwater.policy.canary import CANARIES
 from slackwater.policy.classes import Classes
+from slackwater.usecases.packs import packs_of
 from slackwater.usecases.ports import Documents
 from slackwater.usecases.routing import job_of_row
 from slackwater.usecases.settle import Settle
 from slackwater.usecases.stage import Stage, StageRecord
 
-PACK_JOBS: Final = 200
 FIRST_GENERATION: Final = 1
 
 
 class RunsPort(Protocol):
     def get(self, run_id: str) -> dict[str, Any] | None: ...
     def register(self, run_id: str, units: Sequence[Unit]) -> None: ...
+
+
+class PoolOfRun(Protocol):
+    """Enters records as a unit of their run and takes it into the open pool of their kind."""
+
+    def __call__(
+        self,
+        records: Sequence[StageRecord],
+        *,
+        run_id: str,
+        profile: str,
+        version: str,
+        lane: Lane,
+        generation: int,
+    ) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,7 @@ class _Placing:
     ordinal: int | None
     calling_lane: str | None
     refused: Mapping[str, str] | None
+    canary: str | None = None  # its shape, if it is one
 
 
 class _Sorter:
@@ -52,17 +69,23 @@ class _Sorter:
 
     def sort(self, block: str, rows: Sequence[dict[str, Any]]) -> Iterator[_Placing]:
         """The rows of a block, in order."""
+        first: dict[Any, int] = {}
         next_ordinal = {g: group["offsets"].get(block, 0) for g, group in enumerate(self._groups)}
         for row in rows:
-            decided = self._plans[self._classes.of_row(row).key]
+            key = self._classes.of_row(row).key
+            decided = self._plans[key]
             group = decided["group"]
             if group is None:
                 yield _Placing(row, None, None, decided["calling_lane"], decided["refused"])
                 continue
             ordinal = next_ordinal[group]
             next_ordinal[group] += 1
-            left = any(first <= ordinal < end for first, end in self._leftover[group])
-            if left:
+            canary = decided["canary"]
+            if canary is not None and canary["block"] == block and first.get(key, 0) < CANARIES:
+                first[key] = first.get(key, 0) + 1
+                yield _Placing(row, None, None, decided["calling_lane"], None, canary["shape"])
+                continue
+            if any(start <= ordinal < end for start, end in self._leftover[group]):
                 yield _Placing(row, None, None, decided["calling_lane"], decided["refused"])
             else:
                 yield _Placing(row, group, ordinal, None, None)
@@ -71,7 +94,21 @@ class _Sorter:
 class Place:
     """Placing an item again gives the same shard and the same packs, and counts neither twice."""
 
-    def __init__(self, *, documents: Documents, runs: RunsPort, stage: Stage, settle: Settle, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        documents: Documents,
+        runs: RunsPort,
+        stage: Stage,
+        settle: Settle,
+        clock: Clock,
+        pool: PoolOfRun,
+        ask_canaries: Callable[..., None] | None = None,
+    ) -> None:
+        """`pool` takes records into a pool as a unit of their run (usecases.remainders); `ask_canaries` notes which
+        jobs prove a shape (adapters.ledger.canaries)."""
+        self._ask = ask_canaries
+        self._pool = pool
         self._documents = documents
         self._runs = runs
         self._stage = stage
@@ -89,6 +126,18 @@ class Place:
         placing = _ItemOfRun(self._documents, meta, plan, item)
         if item["kind"] == "shard":
             self._shard(placing)
+            return 1
+        if item["kind"] == "pool":
+            group = plan["groups"][item["group"]]
+            records = list(placing.records(item["group"], item["first"], item["first"] + item["records"]))
+            self._pool(
+                records,
+                run_id=run_id,
+                profile=group["profile"],
+                version=meta["profiles_version"],
+                lane=Lane(group["rescue_lane"]),
+                generation=FIRST_GENERATION,
+            )
             return 1
         return self._packs(placing)
 
@@ -113,6 +162,7 @@ class Place:
             profiles_version=meta["profiles_version"],
             rescue_lane=Lane(group["rescue_lane"]),
             alternatives=[route for route in routes if route != here],
+            canaries=group.get("canaries", ()),
             entering=self._waits_for_shard(meta["run_id"], item["records"]),
             quotas=group.get("quotas", ()),
         )
@@ -128,7 +178,7 @@ class Place:
     def _packs(self, placing: "_ItemOfRun") -> int:
         units: list[Unit] = []
         for block, first_line, placed in placing.blocks():
-            by_lane: dict[str, list[Job]] = {}
+            by_lane: dict[tuple[str, str], list[Job]] = {}
             refusals = []
             for row in placed:
                 if row.group is not None:
@@ -137,13 +187,14 @@ class Place:
                 if row.refused is not None or row.calling_lane is None:
                     refusals.append(self._refusal(job, row.refused or {}))
                 else:
-                    by_lane.setdefault(row.calling_lane, []).append(job)
+                    by_lane.setdefault((row.calling_lane, row.canary or ""), []).append(job)
             if refusals:
                 self._put_refusals(placing.meta["run_id"], block, refusals)
-            for lane, jobs in by_lane.items():
-                units += packs_of(
-                    placing.meta["run_id"], block, lane, jobs, first_line=first_line, generation=FIRST_GENERATION
-                )
+            for (lane, shape), jobs in by_lane.items():
+                run_id = placing.meta["run_id"]
+                units += packs_of(run_id, block, lane, jobs, first_line=first_line, generation=FIRST_GENERATION)
+                if shape and self._ask is not None:
+                    self._ask(shape, run=run_id, block=block, unit=units[-1].id, lines=[job.line for job in jobs])
         self._settle.release(placing.meta["run_id"], units)
         return len(units)
 
@@ -193,25 +244,3 @@ class _ItemOfRun:
             deadline_at=parse_iso(row.get("deadline") or self.meta["deadline_at"]),
             tags=row.get("tags"),
         )
-
-
-def packs_of(
-    run_id: str, block: str, lane: str, jobs: Sequence[Job], *, first_line: int, generation: int
-) -> list[Unit]:
-    """The packs of some jobs of one block: at most 200 each, in the order of their lines."""
-    units = []
-    for start in range(0, len(jobs), PACK_JOBS):
-        some = jobs[start : start + PACK_JOBS]
-        units.append(
-            Unit(
-                id=ids.pack_id(run_id, [job.job for job in some], generation),
-                kind="pack",
-                block=block,
-                lane=lane,
-                lines=bits.pack(job.line - first_line for job in some),
-                first_line=first_line,
-                generation=generation,
-                jobs=len(some),
-            )
-        )
-    return units

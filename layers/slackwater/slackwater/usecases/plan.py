@@ -4,16 +4,18 @@ Reads the survey, never the jobs. The document `plan.json` holds everything that
 workflow's state carries only the small items.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from slackwater.model import names
 from slackwater.model.clock import Clock, parse_iso
 from slackwater.model.profile import Profiles
+from slackwater.policy.canary import Asked
 from slackwater.policy.capability import Capability
 from slackwater.policy.prices import PriceBook
 from slackwater.usecases.drains import RouteDrains
 from slackwater.usecases.forecasts import ForecastsPort
-from slackwater.usecases.planner import Planner, Stack
+from slackwater.usecases.planner import AskRemainder, Planner, Stack
 from slackwater.usecases.survey import Survey
 
 
@@ -45,7 +47,11 @@ class Plan:
         clock: Clock,
         forecasts: ForecastsPort | None = None,
         drains: RouteDrains | None = None,
+        remainders: AskRemainder | None = None,
+        canaries: Callable[[str], Asked] | None = None,
     ) -> None:
+        self._remainders = remainders
+        self._canaries = canaries
         self._documents = documents
         self._runs = runs
         self._profiles = profiles
@@ -73,6 +79,8 @@ class Plan:
             stack=self._stack,
             forecasts=self._forecasts,
             drains=self._drains,
+            remainders=self._remainders,
+            canaries=self._canaries,
             max_cost_pico=meta.get("max_cost_pico"),
         )
         document = planner.plan(

@@ -12,6 +12,7 @@ from slackwater.model.words import counted
 from slackwater.policy.choose import Decision
 from slackwater.policy.classes import JobClass, Load
 from slackwater.policy.cut import BlockLoad, Cut
+from slackwater.usecases.prefixes import prefix_reason
 from slackwater.usecases.surveyor import Block
 
 MAX_ITEMS: Final = 300
@@ -29,6 +30,11 @@ class ClassPlan:
     deadline: datetime
     decision: Decision
     group: int | None = None
+    canary: str | None = None  # its shape, if some of its jobs are called first to prove it
+
+    @property
+    def first_block(self) -> str:
+        return min(self.jobs.blocks)
 
     @property
     def forced_batch(self) -> bool:
@@ -52,10 +58,29 @@ class GroupPlan:
     blocks: tuple[BlockLoad, ...]
     routes: tuple[Route, ...]
     cut: Cut
+    canaries: tuple[str, ...] = ()  # shapes that its shards wait for
 
     @property
     def records(self) -> int:
         return sum(block.records for block in self.blocks)
+
+    @property
+    def fallback(self) -> Lane | None:
+        """The lane that calls its jobs, if batch does not answer them."""
+        return next((entry.decision.fallback for entry in self.classes if entry.decision.fallback), None)
+
+    @property
+    def saving_pico(self) -> int | None:
+        """What batch is expected to cost less than calling; None if a price is unknown."""
+        saving = 0
+        for entry in self.classes:
+            costs = {way.lane: way.cost_pico for way in entry.decision.ways}
+            call = None if entry.decision.fallback is None else costs[entry.decision.fallback]
+            batch = costs[Lane.BATCH]
+            if call is None or batch is None:
+                return None
+            saving += call - batch
+        return saving
 
 
 def batch_only(entry: ClassPlan, what: str) -> str:
@@ -66,7 +91,8 @@ def batch_only(entry: ClassPlan, what: str) -> str:
     return f"batch: {what}; {calling}"
 
 
-def class_document(entry: ClassPlan) -> dict[str, Any]:
+def class_document(entry: ClassPlan, prefix: dict[str, Any] | None = None) -> dict[str, Any]:
+    """`prefix`: what is to be said of the cached prefix of its jobs (usecases.prefixes)."""
     decision = entry.decision
     calling = entry.calling_lane
     refused = None
@@ -81,11 +107,13 @@ def class_document(entry: ClassPlan) -> dict[str, Any]:
         "calling_lane": None if calling is None else calling.value,
         "group": entry.group,
         "refused": refused,
+        "canary": None if entry.canary is None else {"shape": entry.canary, "block": entry.first_block},
         "jobs": entry.total.jobs,
         "deadline": iso(entry.deadline),
         "expected_cost_usd": usd_float(decision.cost_pico),
         "expected_finish": None if finish is None else iso(finish),
-        "reasons": list(decision.reasons),
+        "reasons": [*decision.reasons, *([] if prefix is None else [prefix_reason(prefix)])],
+        **({} if prefix is None else {"cached_prefix": prefix}),
         "ways": [
             {
                 "lane": way.lane.value,
@@ -113,7 +141,7 @@ def lanes_document(classes: Sequence[ClassPlan], groups: Sequence[GroupPlan]) ->
         jobs[lane] += entry.total.jobs
         so_far, cost = costs[lane], entry.decision.cost_pico
         costs[lane] = None if so_far is None or cost is None else so_far + cost
-    left = sum(piece.records for group in groups for piece in group.cut.leftover)
+    left = sum(piece.records for group in groups if group.cut.shards for piece in group.cut.leftover)
     lanes = {lane.value: {"jobs": jobs[lane], "expected_cost_usd": usd_float(costs[lane])} for lane in Lane}
     if left:
         lanes[Lane.BATCH.value]["leftover"] = left
@@ -129,7 +157,11 @@ def map_items(
         for g, group in enumerate(groups)
         for s, shard in enumerate(group["shards"])
     ]
+    shards += [
+        {"kind": "pool", "group": g, "first": 0, **group["pooled"]} for g, group in enumerate(groups) if group["pooled"]
+    ]
     called = {block for entry in classes if entry.group is None for block in entry.jobs.blocks}
+    called.update(entry.first_block for entry in classes if entry.canary is not None)
     names_ = [block.block for block in blocks]
     for group in groups:
         for first, last in (piece["blocks"] for piece in group["leftover"]):

@@ -1,15 +1,17 @@
 """The pure part of a plan: a lane for each class of jobs, and shards for those that go by batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from slackwater.model.clock import iso
 from slackwater.model.job import Lane, Route
-from slackwater.model.native import INVOKE_MODEL
+from slackwater.model.native import INVOKE_MODEL, RequestType
 from slackwater.model.profile import Profile, Profiles
 from slackwater.policy.budget import affordable
+from slackwater.policy.cache import expected
+from slackwater.policy.canary import CANARIES, MIN_GROUP, Asked, Canary, shape_key
 from slackwater.policy.capability import Capability
 from slackwater.policy.choose import Drain, JobLoad, Ways, choose
 from slackwater.policy.classes import Load
@@ -17,6 +19,7 @@ from slackwater.policy.cut import BlockLoad, cut_shards
 from slackwater.policy.drain import Mean
 from slackwater.policy.forecast import Forecast, guard_at, slowest
 from slackwater.policy.prices import PriceBook
+from slackwater.policy.remainder import Remainder
 from slackwater.policy.routes import batch_routes, batch_shares, batch_types, flex_routes, resolve_routes, typical_price
 from slackwater.usecases.drains import RouteDrains, quotas_of
 from slackwater.usecases.forecasts import ForecastsPort, Priors
@@ -31,6 +34,7 @@ from slackwater.usecases.planned import (
     route_document,
     span,
 )
+from slackwater.usecases.prefixes import prefix_document
 from slackwater.usecases.survey import Survey
 
 VERSION: Final = 1
@@ -48,6 +52,23 @@ class Stack:
     drain_jobs_per_s: float
 
 
+class AskRemainder(Protocol):
+    """usecases.remainders.Remainders."""
+
+    def __call__(
+        self,
+        jobs: int,
+        size: int,
+        *,
+        profile: Profile,
+        kind: RequestType,
+        deadline: datetime,
+        calling: Lane,
+        saving_pico: int | None,
+        min_records: int,
+    ) -> Remainder: ...
+
+
 class Planner:
     """The pure part: the same survey at the same moment gives the same plan."""
 
@@ -60,9 +81,16 @@ class Planner:
         stack: Stack,
         forecasts: ForecastsPort | None = None,
         drains: RouteDrains | None = None,
+        remainders: AskRemainder | None = None,
+        canaries: Callable[[str], Asked] | None = None,
         max_cost_pico: int | None = None,
     ) -> None:
+        """`remainders` says what becomes of records that are too few for a batch job (usecases.remainders); without
+        it they are called. `canaries` says what is known of a shape (policy.canary); without it none are sent."""
         self._max_cost_pico = max_cost_pico  # of the file, all its profiles together
+        self._ask_remainder = remainders
+        self._canary = canaries
+        self._remainders: list[Remainder] = []
         self._profiles = profiles
         self._prices = prices
         self._capability = capability
@@ -77,7 +105,11 @@ class Planner:
         classes, groups = self.decide(survey, deadline=deadline, now=now)
         document = survey.classes.to_json()
         for written, entry in zip(document["classes"], classes, strict=True):
-            written["plan"] = class_document(entry)
+            name = entry.jobs.key.profile
+            shared = prefix_document(
+                entry.jobs.key.prefix, self._cached_from(name), entry.total, self.ways(name), self._prices
+            )
+            written["plan"] = class_document(entry, shared)
         group_documents = [self._group_document(group) for group in groups]
         return {
             "v": VERSION,
@@ -94,6 +126,7 @@ class Planner:
             "lanes": lanes_document(classes, groups),
             "items": map_items(survey.blocks, classes, group_documents),
             "warnings": plan_warnings(classes),
+            "remainders": [decided.as_json() for decided in self._remainders],
         }
 
     def decide(self, survey: Survey, *, deadline: datetime, now: datetime) -> tuple[list[ClassPlan], list[GroupPlan]]:
@@ -105,6 +138,9 @@ class Planner:
         for entry in classes:
             entry.group = index.get(id(entry))
         return classes, groups
+
+    def _cached_from(self, profile: str) -> int | None:
+        return self._capability.cache_min_tokens(self._profiles.named(profile).model)
 
     def ways(self, name: str) -> Ways:
         """What the profile of that name offers in this stack."""
@@ -138,7 +174,14 @@ class Planner:
             drain_s = total.jobs / self._jobs_per_s(profile, total)
             one_s = drain_s * min(1.0, self._max_records(profile) / max(1, total.jobs))
             decision = choose(
-                JobLoad(total.jobs, total.input_tokens, total.max_output_tokens, jobs.key.traits, jobs.key.lane),
+                JobLoad(
+                    total.jobs,
+                    total.input_tokens,
+                    total.max_output_tokens,
+                    jobs.key.traits,
+                    jobs.key.lane,
+                    expected(jobs.key.prefix, self._cached_from(profile)),
+                ),
                 deadline=deadline,
                 now=now,
                 ways=self.ways(profile),
@@ -195,14 +238,57 @@ class Planner:
         if sum(len(group.cut.shards) for group in groups) > MAX_SHARDS:
             groups = [self._cut(name, bundle, spread=False) for name, bundle in bundles]
         kept, shards = [], 0
+        self._remainders = []
         for group in sorted(groups, key=lambda group: -group.records):
-            fits = shards + len(group.cut.shards) <= MAX_SHARDS
-            if group.cut.shards and fits:
-                kept.append(group)
-                shards += len(group.cut.shards)
+            jobs = len(group.cut.shards) or 1
+            fits = shards + jobs <= MAX_SHARDS
+            if fits and (group.cut.shards or self._waits(group)):
+                kept.append(self._with_canaries(group))
+                shards += jobs
             else:
                 _leave(group, "more batch jobs than one run may have" if not fits else group.cut.leftover[0].reason)
         return kept
+
+    def _with_canaries(self, group: GroupPlan) -> GroupPlan:
+        """The group with the shapes that its shards wait for; some jobs of each are called first, as many as the
+        smallest shard can spare."""
+        if self._canary is None or group.records < MIN_GROUP or not group.cut.shards:
+            return group
+        spare = min(shard.records for shard in group.cut.shards) - self._min_records(group.profile)
+        model, waiting = self._profiles.named(group.profile).model, []
+        for entry in group.classes:
+            shape = shape_key(model, entry.jobs.key.traits)
+            state = self._canary(shape).state
+            if state is Canary.UNKNOWN and shape not in waiting:
+                if entry.calling_lane is None or spare < CANARIES:
+                    continue
+                entry.canary = shape
+                spare -= CANARIES
+            if state is not Canary.PASSED:
+                waiting.append(shape)
+        return replace(group, canaries=tuple(dict.fromkeys(waiting)))
+
+    def _waits(self, group: GroupPlan) -> bool:
+        """Whether records that are too few for a batch job wait in a pool; not those that may go by batch alone."""
+        minimum = self._min_records(group.profile)
+        fallback = group.fallback
+        if self._ask_remainder is None or group.records >= minimum or fallback is None:
+            return False
+        if any(entry.calling_lane is None for entry in group.classes):
+            return False
+        native = INVOKE_MODEL in group.classes[0].jobs.key.traits
+        decided = self._ask_remainder(
+            group.records,
+            sum(block.bytes for block in group.blocks),
+            profile=self._profiles.named(group.profile),
+            kind=RequestType.INVOKE_MODEL if native else RequestType.CONVERSE,
+            deadline=min(entry.deadline for entry in group.classes),
+            calling=fallback,
+            saving_pico=group.saving_pico,
+            min_records=minimum,
+        )
+        self._remainders.append(decided)
+        return decided.taken.pooled
 
     def _min_records(self, profile: str) -> int:
         return self._capability.min_records(self._profiles.named(profile).model)
@@ -257,7 +343,7 @@ class Planner:
         for load in group.blocks:
             offsets[load.block] = ordinal
             ordinal += load.records
-        largest = max(shard.records for shard in group.cut.shards)
+        largest = max((shard.records for shard in group.cut.shards), default=group.records)
         earliest = min(entry.deadline for entry in group.classes)
         return {
             "profile": group.profile,
@@ -266,9 +352,11 @@ class Planner:
             "quotas": list(quotas_of(self.ways(group.profile).calling)),
             "deadline_at": iso(max(entry.deadline for entry in group.classes)),
             "guard_at": iso(guard_at(earliest, largest / self._stack.drain_jobs_per_s)),
-            "rescue_lane": next(
-                (entry.decision.fallback for entry in group.classes if entry.decision.fallback), Lane.ON_DEMAND
-            ).value,
+            "rescue_lane": (group.fallback or Lane.ON_DEMAND).value,
+            "pooled": None
+            if group.cut.shards
+            else {"blocks": span(group.blocks, offsets, 0, group.records), "records": group.records},
+            "canaries": list(group.canaries),
             "records": group.records,
             "offsets": offsets,
             "shards": [
@@ -287,7 +375,7 @@ class Planner:
                     "blocks": span(group.blocks, offsets, piece.start_record, piece.end_record),
                     "reason": piece.reason,
                 }
-                for piece in group.cut.leftover
+                for piece in (group.cut.leftover if group.cut.shards else ())
             ],
         }
 

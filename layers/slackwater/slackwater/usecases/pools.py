@@ -4,12 +4,13 @@ in time."""
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final, Protocol
 
 import orjson
 
-from slackwater.model.claim import Entry, JobState, Member, Pool, Pooled, Room
+from slackwater.model import ids
+from slackwater.model.claim import Entry, JobState, Member, Pool, Pooled, PooledUnit, Room
 from slackwater.model.clock import Clock, later
 from slackwater.model.input_row import request_of
 from slackwater.model.job import Lane
@@ -19,6 +20,7 @@ from slackwater.policy.forecast import Forecast
 from slackwater.policy.pooling import MAX_WAIT_S, PoolLoad, PoolStep, pool_step
 from slackwater.usecases.claims import Mine
 from slackwater.usecases.onward import Onward, Parcel
+from slackwater.usecases.pooled import SettlePort, packs_of_records, records_of
 from slackwater.usecases.ports import Documents
 from slackwater.usecases.stage import StageRecord
 
@@ -26,6 +28,9 @@ JOINS_AT_ONCE: Final = 45
 READ_AT_ONCE: Final = 100
 UPLOADS_AT_ONCE: Final = 8
 JOBS_A_BLOCK: Final = 1_000
+NOT_TERMS: Final = ("budget", "default_deadline", "description", "max_tokens", "max_tokens_max", "max_tokens_min")
+"""Fields of a profile that say nothing of where, how and for how much a batch job runs."""
+AFTER_POOL: Final = 2  # the generation of packs that waited in a pool first
 AGAIN_S: Final = 600.0  # a pool whose work message was lost gets another one
 
 
@@ -33,8 +38,20 @@ class PoolsPort(Protocol):
     """The ledger of pools (adapters.ledger.pools)."""
 
     def get(self, pool: str) -> Pool | None: ...
-    def current(self, key: str, profile: str, *, deadline: datetime, next_check_at: datetime) -> Pool: ...
-    def open_next(self, key: str, profile: str, last: int, *, deadline: datetime, next_check_at: datetime) -> None: ...
+    def current(
+        self, key: str, profile: str, *, deadline: datetime, next_check_at: datetime, profiles_version: str = ""
+    ) -> Pool: ...
+    def open_next(
+        self,
+        key: str,
+        profile: str,
+        last: int,
+        *,
+        deadline: datetime,
+        next_check_at: datetime,
+        profiles_version: str = "",
+    ) -> None: ...
+    def units(self, pool: str) -> Iterator[PooledUnit]: ...
     def join(
         self,
         seen: Pool,
@@ -73,8 +90,8 @@ class PoolIntake:
         self._latest_start = latest_start
 
     def join(self, mine: Sequence[Mine], profile: Profile, version: str) -> frozenset[str]:
-        """Every job joins some pool of its profile (all of one profile of one version here) and request type; a missing
-        one was no longer held as it was seen."""
+        """Every job joins some pool of its profile's terms (all are of one profile of one version here) and request
+        type; a missing one was no longer held as it was seen."""
         joined: set[str] = set()
         for kind in RequestType:
             some = [m for m in mine if request_type(m.asked.request) is kind]
@@ -85,26 +102,22 @@ class PoolIntake:
     def _join_all(self, mine: Sequence[Mine], profile: Profile, version: str, kind: RequestType) -> set[str]:
         joined: set[str] = set()
         name = mine[0].entry.profile
-        key = pool_key(name, profile, version, kind)
-        room = self._room_of(profile)
+        key = pool_key(profile, kind)
+        room = room_of(profile, self._room)
         left = list(mine)
         while left:
             deadline = min(m.entry.deadline for m in left)
             check_at = min(self._latest_start(deadline), later(self._clock.now(), MAX_WAIT_S))
-            pool = self._pools.current(key, name, deadline=deadline, next_check_at=check_at)
+            opening: dict[str, Any] = {"deadline": deadline, "next_check_at": check_at}
+            pool = self._pools.current(key, name, **opening, profiles_version=version)
             some = self._that_fit(pool, left, room)
             taken = self._join(pool, some, room) if some else None
             if taken is None:
-                self._pools.open_next(key, name, pool.generation, deadline=deadline, next_check_at=check_at)
+                self._pools.open_next(key, name, pool.generation, **opening, profiles_version=version)
                 continue
             joined |= taken
             left = left[len(some) :]
         return joined
-
-    def _room_of(self, profile: Profile) -> Room:
-        """A pool becomes one batch job, so it takes no more than the profile wants in one."""
-        count, size = self._room.max_count, self._room.max_bytes
-        return Room(min(count, profile.batch_max_records or count), min(size, profile.batch_max_bytes or size))
 
     def _that_fit(self, pool: Pool, left: Sequence[Mine], whole: Room) -> list[Mine]:
         if pool.state != "open":
@@ -139,7 +152,17 @@ def due(pool: Pool, now: datetime, *, forecast: Forecast, drain_jobs_per_s: floa
 class PoolKeeper:
     """What becomes of a pool: called by tick and work, again and again without harm."""
 
-    def __init__(self, *, pools: PoolsPort, jobs: JobsPort, documents: Documents, onward: Onward, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        pools: PoolsPort,
+        jobs: JobsPort,
+        documents: Documents,
+        onward: Onward,
+        settle: SettlePort,
+        clock: Clock,
+    ) -> None:
+        self._settle = settle
         self._pools = pools
         self._jobs = jobs
         self._documents = documents
@@ -170,10 +193,14 @@ class PoolKeeper:
                 deadline_at=member.deadline,
                 tags=message.get("tags"),
             )
+        for unit in self._pools.units(pool):
+            yield from records_of(self._documents, unit.run_id, unit.unit)
 
     def deadline(self, pool: str) -> datetime:
-        """The latest deadline of its jobs. Raises LookupError for a pool without any."""
-        latest = max((member.deadline for member in self._pools.members(pool)), default=None)
+        """The latest deadline of its jobs; of a file's records that wait together the earliest stands for all. Raises
+        LookupError for a pool without any."""
+        queued = (member.deadline for member in self._pools.members(pool))
+        latest = max(chain(queued, (unit.deadline for unit in self._pools.units(pool))), default=None)
         if latest is None:
             raise LookupError(f"pool {pool} has no jobs")
         return latest
@@ -188,8 +215,18 @@ class PoolKeeper:
         closed pool."""
         if not self._pools.shift(pool, "open", "released", next_check_at=later(self._clock.now(), AGAIN_S)):
             return 0
-        sent = self._send_on(pool, self._pools.members(pool))
+        sent = self._send_on(pool, self._pools.members(pool)) + self.release_units(pool)
         self._pools.look_again(pool, None)
+        return sent
+
+    def release_units(self, pool: str) -> int:
+        """The records of file runs that wait in it are called after all; how many. May be done again."""
+        sent = 0
+        for unit in self._pools.units(pool):
+            records = records_of(self._documents, unit.run_id, unit.unit)
+            packs = packs_of_records(unit.run_id, unit.lane, records, generation=AFTER_POOL)
+            self._settle.unit(unit.run_id, unit.unit, f"pack-{unit.unit}", {}, packs)
+            sent += unit.jobs
         return sent
 
     def rescue_jobs(self, pool: str, rows: Iterable[Mapping[str, Any]]) -> int:
@@ -214,10 +251,22 @@ class PoolKeeper:
         return sent
 
 
-def pool_key(name: str, profile: Profile, version: str, kind: RequestType) -> str:
-    """What the jobs of a pool share: `model|request type|residency|profile|version of the profiles`."""
+def pool_key(profile: Profile, kind: RequestType) -> str:
+    """What the jobs of a pool share: `model|request type|residency|terms`.
+
+    The terms are all of the profile but what a batch job has nothing to do with: profiles (and versions of one) that
+    would send it to the same places for the same money share a pool, whatever they are called.
+    """
     residency = profile.residency if isinstance(profile.residency, str) else ",".join(profile.residency)
-    return f"{profile.model}|{kind.value}|{residency}|{name}|{version}"
+    terms = profile.model_dump(mode="json", exclude=set(NOT_TERMS))
+    digest = ids.h(orjson.dumps(terms, option=orjson.OPT_SORT_KEYS).decode())
+    return f"{profile.model}|{kind.value}|{residency}|{digest}"
+
+
+def room_of(profile: Profile, room: Room) -> Room:
+    """A pool becomes one batch job, so it takes no more than the profile wants in one."""
+    count, size = room.max_count, room.max_bytes
+    return Room(min(count, profile.batch_max_records or count), min(size, profile.batch_max_bytes or size))
 
 
 def body_key(pool: str, job: str) -> str:

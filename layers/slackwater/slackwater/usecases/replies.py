@@ -1,5 +1,5 @@
-"""Replies: the result line of a job on the queue that its message named, sent before the ledger is told, so that none
-is lost."""
+"""Replies: the result line of a job, in the dialect it asked for, on the queue that its message named; sent before
+the ledger is told, so that none is lost."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
@@ -7,6 +7,8 @@ from typing import Any, Final, Protocol
 import orjson
 
 from slackwater.model.claim import Entry
+from slackwater.model.dialects.answers import translated
+from slackwater.model.dialects.outputs import FROM_THE_LINE
 from slackwater.model.errors import SlackwaterError
 
 MAX_REPLY_BYTES: Final = 900_000  # a longer line is named by its part's place in S3
@@ -46,7 +48,7 @@ class Replies:
         by_queue: dict[str, list[tuple[str, dict[str, Any]]]] = {}
         for entry, row, part in answered:
             if entry.reply_to is not None and not entry.replied:
-                by_queue.setdefault(entry.reply_to, []).append((entry.job, self._body(row, part)))
+                by_queue.setdefault(entry.reply_to, []).append((entry.job, self._body(entry, row, part)))
         unsent: set[str] = set()
         for arn, replies in by_queue.items():
             try:
@@ -65,7 +67,10 @@ class Replies:
         rows = [row for row in self._parts.rows_of(entry.part) if row["line"] == entry.ordinal]
         return not self.send((entry, row, entry.part) for row in rows[:1])
 
-    def _body(self, row: dict[str, Any], part: str) -> dict[str, Any]:
-        if len(orjson.dumps(row)) <= MAX_REPLY_BYTES:
-            return row
+    def _body(self, entry: Entry, row: dict[str, Any], part: str) -> dict[str, Any]:
+        """The row, in the dialect that the job asked for; above the limit, where our own line lies."""
+        translate = FROM_THE_LINE.get(entry.result_dialect or "")
+        said = row if translate is None else translated(translate, row)
+        if len(orjson.dumps(said)) <= MAX_REPLY_BYTES:
+            return said
         return {"v": 1, "id": row["id"], "job": row["job"], "result_s3": f"s3://{self._bucket}/{part}"}

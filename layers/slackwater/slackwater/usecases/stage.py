@@ -13,6 +13,7 @@ from slackwater.model.clock import Clock, iso
 from slackwater.model.job import Lane, Route
 from slackwater.model.native import Request, RequestType, plain, request_type
 from slackwater.model.shard import OwnerKind, Shard, ShardState
+from slackwater.policy.cache import without_points
 from slackwater.policy.tokens import max_output_tokens
 
 MIN_RECORDS: Final = 100  # Bedrock's quotas for every listed model
@@ -24,7 +25,7 @@ IN_MEMORY_BYTES: Final = 16 * 1024 * 1024  # beyond it a spool goes to /tmp
 @dataclass(frozen=True, slots=True)
 class StageRecord:
     """One job that goes into a shard, all of whose requests are of one type. `first_line`: the first line of its
-    block."""
+    block; `unit`: the unit of its file run that waited in a pool with it."""
 
     run: str
     block: str
@@ -35,6 +36,7 @@ class StageRecord:
     first_line: int
     deadline_at: datetime | None = None  # where it is not the shard's
     tags: dict[str, str] | None = None
+    unit: str | None = None
 
 
 class ShardsPort(Protocol):
@@ -88,6 +90,7 @@ class Stage:
         max_bytes: int = MAX_BYTES,
         entering: Callable[[str], None] | None = None,
         quotas: Sequence[str] = (),
+        canaries: Sequence[str] = (),
     ) -> str:
         """Writes input and index, enters the shard as `staged` and gives its id.
 
@@ -126,6 +129,7 @@ class Stage:
                 earliest_at=spool.earliest(deadline_at),
                 max_output_tokens=spool.max_output_tokens,
                 quotas=tuple(quotas),
+                canaries=tuple(canaries),
                 forecasts=self._told(base_model, [region, *(r.region for r in alternatives)], len(spool.jobs)),
             )
             self._files.put_index(shard, spool.file("index"))
@@ -170,7 +174,8 @@ class _Spool:
     def add(self, record: StageRecord, default_deadline: datetime) -> None:
         ordinal = len(self.jobs)
         line = orjson.dumps(
-            {"recordId": ids.record_id(ordinal), "modelInput": plain(record.request)}, option=orjson.OPT_APPEND_NEWLINE
+            {"recordId": ids.record_id(ordinal), "modelInput": plain(without_points(record.request))},
+            option=orjson.OPT_APPEND_NEWLINE,
         )
         row: dict[str, Any] = {
             "r": ordinal,
@@ -185,6 +190,8 @@ class _Spool:
             row["deadline"] = iso(record.deadline_at)
         if record.tags:
             row["tags"] = record.tags
+        if record.unit is not None:
+            row["unit"] = record.unit
         self._input.write(line)
         self._index.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
         self._types.add(request_type(record.request))

@@ -31,6 +31,7 @@ class KeeperPort(Protocol):
     def stage_pool(self, pool: str) -> Iterator[StageRecord]: ...
     def deadline(self, pool: str) -> datetime: ...
     def staged(self, pool: str) -> None: ...
+    def release_units(self, pool: str) -> int: ...
     def rescue_jobs(self, pool: str, rows: Iterable[Mapping[str, Any]]) -> int: ...
 
 
@@ -73,7 +74,8 @@ class StagePool:
         profile, routes, quotas = self._ways(pool)
         records = self._keeper.stage_pool(pool_id)
         if profile is None or not routes or pool.count < MIN_JOBS:  # gone while they waited, or too few have stayed
-            sent = self._keeper.rescue_jobs(pool_id, [{"job": record.job} for record in records])
+            sent = self._keeper.rescue_jobs(pool_id, [{"job": r.job} for r in records if r.unit is None])
+            sent += self._keeper.release_units(pool_id)
             self._keeper.staged(pool_id)
             why = "too few jobs have stayed" if pool.count < MIN_JOBS else "no batch region is left"
             return f"{why}: {counted(sent, 'job is called', 'jobs are called')}"

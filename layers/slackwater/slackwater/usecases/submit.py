@@ -5,7 +5,7 @@ leaves its region only when it is certain that no job of its name is there.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -15,6 +15,7 @@ from slackwater.model.clock import Clock, later
 from slackwater.model.job import Route
 from slackwater.model.native import RequestType
 from slackwater.model.shard import OwnerKind, Shard, ShardState
+from slackwater.policy.canary import Canary
 from slackwater.policy.classify import BatchFault
 from slackwater.policy.step import ABSENT_S, CHECK_S, INTENT_S
 from slackwater.usecases.cancelled import never
@@ -54,6 +55,14 @@ class JobsPort(Protocol):
     def stop(self, region: str, arn: str) -> bool: ...
 
 
+class SlotsPort(Protocol):
+    """Places for open jobs; see usecases.slots."""
+
+    def take(self, shard: Shard, others: Iterable[Route]) -> Route | None: ...
+    def give(self, shard: Shard) -> None: ...
+    def refused(self, shard: Shard) -> None: ...
+
+
 class Submit:
     """Sends a shard's create. Gives a word on what happened, for the log."""
 
@@ -66,7 +75,13 @@ class Submit:
         clock: Clock,
         stack_arn: str,
         cancelled: Callable[[str], bool] = never,
+        slots: SlotsPort | None = None,
+        canaries: Callable[[Shard], Canary] | None = None,
     ) -> None:
+        """`slots`: the places for open jobs (usecases.slots); without it Bedrock alone says what is full;
+        `canaries` tells whether a shard of a new shape may begin (usecases.canaries)."""
+        self._slots = slots
+        self._canaries = canaries
         self._shards = shards
         self._files = files
         self._jobs = jobs
@@ -85,11 +100,31 @@ class Submit:
                 return "too late"  # the tick rescues or settles it
             match shard.state:
                 case ShardState.STAGED:
-                    return self._create(self._intend(shard))
+                    return self._begin(shard)
                 case ShardState.INTENT:
                     return self._again(shard, may_move)
                 case _:
                     return "stale"
+
+    def _begin(self, shard: Shard) -> str:
+        """Takes a slot, in another region if its own has none, and sends the create."""
+        if shard.canaries and self._canaries is not None:
+            match self._canaries(shard):
+                case Canary.ASKED:
+                    self._shards.change(shard, next_check_at=later(self._clock.now(), CHECK_S))
+                    return "waiting for its canaries"
+                case Canary.REFUSED:
+                    self._shards.change(shard, state=ShardState.COLLECTING, next_check_at=self._clock.now())
+                    return "its canaries were refused"
+        if self._slots is None:
+            return self._create(self._intend(shard))
+        place = self._slots.take(shard, self._alternatives(shard))
+        if place is None:
+            self._shards.change(shard, delays=shard.delays + 1, next_check_at=later(self._clock.now(), FULL_S))
+            return "no slot in any region"
+        if place.region != shard.region:
+            shard = self._moved(shard, place, refused=False)
+        return self._create(self._intend(shard))
 
     def _is_cancelled(self, shard: Shard) -> bool:
         """Whether no job should be made for it. One that may exist is looked for all the same."""
@@ -151,6 +186,10 @@ class Submit:
             case BatchFault.EXISTS:
                 return self._adopt(shard)
             case BatchFault.SLOTS | BatchFault.THROTTLED | BatchFault.UNSENT:
+                if self._slots is not None:
+                    if exc.fault is BatchFault.SLOTS:
+                        self._slots.refused(shard)
+                    self._slots.give(shard)
                 return self._full(shard, exc.code)
             case BatchFault.REFUSED | BatchFault.DENIED:
                 other = self._alternative(shard)
@@ -195,20 +234,23 @@ class Submit:
 
     def _alternative(self, shard: Shard) -> Route | None:
         """The next batch route that has a bucket of ours and has not refused this shard."""
-        return next(
-            (
-                route
-                for route in shard.alternatives
-                if route.region in self._jobs.regions and route.region not in shard.refused_regions
-            ),
-            None,
-        )
+        return next(iter(self._alternatives(shard)), None)
+
+    def _alternatives(self, shard: Shard) -> list[Route]:
+        regions = set(self._jobs.regions) - set(shard.refused_regions)
+        return [route for route in shard.alternatives if route.region in regions]
 
     def _move(self, shard: Shard, to: Route, *, refused: bool) -> str:
+        self._moved(shard, to, refused=refused)
+        return f"moved to {to.region}"
+
+    def _moved(self, shard: Shard, to: Route, *, refused: bool) -> Shard:
         """To another region under the next attempt's name. A region that was only full may be tried again later."""
+        if self._slots is not None:
+            self._slots.give(shard)
         self._files.copy_input(shard, to.region)
         left = tuple(route for route in shard.alternatives if route != to)
-        self._shards.change(
+        return self._shards.change(
             shard,
             state=ShardState.STAGED,
             attempt=shard.attempt + 1,
@@ -223,7 +265,6 @@ class Submit:
             delays=0,
             next_check_at=self._clock.now(),
         )
-        return f"moved to {to.region}"
 
     def _in_time(self, shard: Shard) -> bool:
         if shard.intent_wall_s is None:

@@ -196,6 +196,8 @@ class Jobs:
         }
         if entry.reply_to is not None:
             item["reply_to"] = entry.reply_to
+        if entry.result_dialect is not None:
+            item["result_dialect"] = entry.result_dialect
         return item
 
     def _ttl(self) -> int:
@@ -227,6 +229,7 @@ def entry_of(item: Mapping[str, Any]) -> Entry:
         part=item.get("part"),
         replied=item.get("replied", False),
         reply_to=item.get("reply_to"),
+        result_dialect=item.get("result_dialect"),
         faults=item.get("faults", 0),
         refused=item["refused"],
         decided=item.get("decided"),
@@ -249,6 +252,7 @@ def _entered(run: QueueRun, place: Placed, owner: str) -> Entry:
         hop=asked.hop,
         owners=(owner,),
         reply_to=asked.reply_to,
+        result_dialect=asked.result_dialect,
         refused=asked.refusal is not None,
     )
 

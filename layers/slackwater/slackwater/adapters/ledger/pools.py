@@ -4,6 +4,7 @@
 one transaction with its own state, while the pool is open and has room; else the next generation takes it.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -12,10 +13,11 @@ from slackwater.adapters.ledger.jobs import Jobs
 from slackwater.adapters.ledger.retry import transact
 from slackwater.adapters.ledger.table import ConditionFailed, Key, Table, TransactionFailed, Write, due_partition
 from slackwater.model import ids
-from slackwater.model.claim import Member, Pool, Pooled, Room
+from slackwater.model.claim import Member, Pool, Pooled, PooledUnit, Room, size_of
 from slackwater.model.clock import Clock, iso, later, parse_iso
 
 JOINS_A_TRANSACTION: Final = 45  # two actions a job, and the pool
+HALF_LIFE_S: Final = 6 * 3600  # of what is remembered of the jobs that have come
 
 
 class Pools:
@@ -31,17 +33,34 @@ class Pools:
         item = self._table.get(_meta(pool))
         return None if item is None else pool_of(item)
 
-    def current(self, key: str, profile: str, *, deadline: datetime, next_check_at: datetime) -> Pool:
-        """The newest pool of a key; a first one is opened. It may be closed or full: see `open_next`."""
+    def current(
+        self, key: str, profile: str, *, deadline: datetime, next_check_at: datetime, profiles_version: str = ""
+    ) -> Pool:
+        """The newest pool of a key; a first one is opened, under the profile of whoever comes first. It may be closed
+        or full: see `open_next`."""
         while True:
-            pointer = self._table.get(_key(key))
-            if pointer is not None:
-                pool = self.get(pointer["pool"])
-                if pool is not None:
-                    return pool
-            self.open_next(key, profile, 0, deadline=deadline, next_check_at=next_check_at)
+            pool = self.newest(key)
+            if pool is not None:
+                return pool
+            self.open_next(
+                key, profile, 0, deadline=deadline, next_check_at=next_check_at, profiles_version=profiles_version
+            )
 
-    def open_next(self, key: str, profile: str, last: int, *, deadline: datetime, next_check_at: datetime) -> None:
+    def newest(self, key: str) -> Pool | None:
+        """The newest pool of a key, if there ever was one."""
+        pointer = self._table.get(_key(key))
+        return None if pointer is None or "pool" not in pointer else self.get(pointer["pool"])
+
+    def open_next(
+        self,
+        key: str,
+        profile: str,
+        last: int,
+        *,
+        deadline: datetime,
+        next_check_at: datetime,
+        profiles_version: str = "",
+    ) -> None:
         """Opens generation `last + 1` of a key, unless somebody has."""
         now = self._clock.now()
         pool = pool_id(key, last + 1)
@@ -61,6 +80,7 @@ class Pools:
                     "key": key,
                     "generation": last + 1,
                     "profile": profile,
+                    "profiles_version": profiles_version,
                     "state": "open",
                     "count": 0,
                     "bytes": 0,
@@ -96,7 +116,7 @@ class Pools:
                 transact(
                     self._table,
                     [
-                        _grown(pool, members, deadline, next_check_at, room),
+                        _grown(pool, len(members), size_of(members), deadline, next_check_at, room),
                         *(self._jobs.joined(entry, pool.pool) for entry, _ in members),
                         *(self._member(pool.pool, pooled) for _, pooled in members),
                     ],
@@ -109,6 +129,88 @@ class Pools:
                 members = [member for i, member in enumerate(members, start=1) if i not in failed]
                 pool = self.get(seen.pool)
         return frozenset()
+
+    def join_unit(
+        self, seen: Pool, unit: PooledUnit, *, deadline: datetime, next_check_at: datetime, room: Room
+    ) -> bool | None:
+        """Records of a file run join a pool as one unit, which is marked with the pool in the same transaction.
+
+        False if the unit has ended or is in a pool already; None if the pool is closed or has no room for all of it.
+        """
+        pool: Pool | None = seen
+        while True:
+            if pool is None or pool.state != "open" or not room.has(pool, unit.jobs, unit.bytes):
+                return None
+            try:
+                transact(
+                    self._table,
+                    [
+                        _grown(pool, unit.jobs, unit.bytes, deadline, next_check_at, room),
+                        Write(
+                            (f"RUN#{unit.run_id}", f"UNIT#{unit.unit}"),
+                            set_={"pool": pool.pool},
+                            condition="attribute_exists(pk) AND attribute_not_exists(#pool) AND #state <> :ended",
+                            values={"ended": "ended"},
+                        ),
+                        self._unit_member(pool.pool, unit),
+                    ],
+                )
+                return True
+            except TransactionFailed as exc:
+                failed = [i for i, why in enumerate(exc.reasons) if why == "ConditionalCheckFailed"]
+                if not failed:
+                    raise
+                if failed != [0]:
+                    return False
+                pool = self.get(seen.pool)
+
+    def units(self, pool: str) -> Iterator[PooledUnit]:
+        """The units of file runs that have joined and not left, in order of their ids."""
+        for item in self._table.query(f"POOL#{pool}", prefix="UNIT#"):
+            if not item.get("left"):
+                yield PooledUnit(
+                    unit=item["unit"],
+                    run_id=item["run"],
+                    lane=item["lane"],
+                    jobs=item["jobs"],
+                    bytes=item["bytes"],
+                    deadline=parse_iso(item["deadline_at"]),
+                )
+
+    def leave_unit(self, pool: str, unit: str) -> bool:
+        """A unit leaves while the pool is open; True if it is out (now or before)."""
+        items = self._table.get_many([(f"POOL#{pool}", f"UNIT#{unit}")])
+        if not items:
+            return False
+        (item,) = items
+        if item.get("left"):
+            return True
+        gone = Write(
+            (f"POOL#{pool}", f"UNIT#{unit}"), set_={"left": True}, condition="attribute_not_exists(#left)", values={}
+        )
+        try:
+            transact(self._table, [_shrunk(pool, item["jobs"], item["bytes"]), gone])
+        except TransactionFailed as exc:
+            if "ConditionalCheckFailed" not in exc.reasons:
+                raise
+            return False
+        return True
+
+    def saw(self, key: str, jobs: int) -> float:
+        """Notes that jobs of this kind have come, and gives how many have a day lately: a mean that forgets half in
+        six hours, *without* these jobs. A hint: two writers at once may lose one of them."""
+        now, pointer = self._clock.now(), self._table.get(_key(key)) or {}
+        seen_at = pointer.get("seen_at")
+        age_s = 0.0 if seen_at is None else max(0.0, (now - parse_iso(seen_at)).total_seconds())
+        before: float = pointer.get("seen_milli", 0) * math.exp2(-age_s / HALF_LIFE_S)
+        self._table.write(
+            Write(
+                _key(key),
+                set_={"seen_milli": int(before) + 1000 * jobs, "seen_at": iso(now), "ttl": self._ttl()},
+                set_once={"v": 1},
+            )
+        )
+        return before / 1000 / (HALF_LIFE_S / math.log(2)) * 86_400
 
     def members(self, pool: str) -> Iterator[Pooled]:
         """Every job that has joined and not left, in order of their ids."""
@@ -147,12 +249,7 @@ class Pools:
             transact(
                 self._table,
                 [
-                    Write(
-                        _meta(pool),
-                        add={"count": -len(staying), "bytes": -size},
-                        condition="#state = :open",
-                        values={"open": "open"},
-                    ),
+                    _shrunk(pool, len(staying), size),
                     *(
                         Write(
                             _member_key(pool, item["job"]),
@@ -210,17 +307,40 @@ class Pools:
             },
         )
 
+    def _unit_member(self, pool: str, unit: PooledUnit) -> Write:
+        return Write(
+            (f"POOL#{pool}", f"UNIT#{unit.unit}"),
+            put={
+                "v": 1,
+                "ttl": self._ttl(),
+                "unit": unit.unit,
+                "run": unit.run_id,
+                "lane": unit.lane,
+                "jobs": unit.jobs,
+                "bytes": unit.bytes,
+                "deadline_at": iso(unit.deadline),
+            },
+        )
+
     def _ttl(self) -> int:
         return int(later(self._clock.now(), self._retain_s).timestamp())
 
 
-def _grown(pool: Pool, members: Sequence[Member], deadline: datetime, next_check_at: datetime, room: Room) -> Write:
-    size = sum(pooled.bytes for _, pooled in members)
+def _shrunk(pool: str, count: int, size: int) -> Write:
+    """Some leave: only while it is open."""
+    return Write(
+        _meta(pool), add={"count": -count, "bytes": -size}, condition="#state = :open", values={"open": "open"}
+    )
+
+
+def _grown(  # noqa: PLR0917 - what comes in, and what it must not break
+    pool: Pool, count: int, size: int, deadline: datetime, next_check_at: datetime, room: Room
+) -> Write:
     set_: dict[str, Any] = {}
     condition = "#state = :open AND #count <= :most AND #bytes <= :size"
     values: dict[str, Any] = {
         "open": "open",
-        "most": room.max_count - len(members),
+        "most": room.max_count - count,
         "size": room.max_bytes - size,
     }
     if deadline < pool.deadline:
@@ -229,9 +349,7 @@ def _grown(pool: Pool, members: Sequence[Member], deadline: datetime, next_check
         values["mine"] = iso(deadline)
     if pool.next_check_at is None or next_check_at < pool.next_check_at:
         set_["next_check_at"] = iso(next_check_at)
-    return Write(
-        _meta(pool.pool), set_=set_, add={"count": len(members), "bytes": size}, condition=condition, values=values
-    )
+    return Write(_meta(pool.pool), set_=set_, add={"count": count, "bytes": size}, condition=condition, values=values)
 
 
 def pool_of(item: Mapping[str, Any]) -> Pool:
@@ -242,6 +360,7 @@ def pool_of(item: Mapping[str, Any]) -> Pool:
         key=item["key"],
         generation=item["generation"],
         profile=item["profile"],
+        profiles_version=item["profiles_version"],
         state=item["state"],
         count=item["count"],
         bytes=item["bytes"],

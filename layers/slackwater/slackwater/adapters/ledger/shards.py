@@ -255,7 +255,7 @@ def _item(shard: Shard) -> Item:
             value = iso(value)
         elif name == "alternatives":
             value = [{"region": r.region, "model_id": r.model_id, "kind": r.kind} for r in value]
-        elif name in ("refused_regions", "quotas"):
+        elif name in ("refused_regions", "quotas", "canaries"):
             value = list(value)
         elif isinstance(value, ShardState | OwnerKind | Lane | RequestType):
             value = value.value
@@ -276,6 +276,7 @@ def _shard(shard_id: str, item: Item) -> Shard:
         given["request_type"] = RequestType(given["request_type"])
     given["refused_regions"] = tuple(given.get("refused_regions", ()))
     given["quotas"] = tuple(given.get("quotas", ()))
+    given["canaries"] = tuple(given.get("canaries", ()))
     given["alternatives"] = tuple(
         Route(a["region"], a["model_id"], given["base_model"], a["kind"]) for a in given.get("alternatives", ())
     )
