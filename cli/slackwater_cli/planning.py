@@ -16,10 +16,12 @@ from slackwater.model.errors import BadInput, ConfigurationError
 from slackwater.model.job import Lane
 from slackwater.model.profile import DEFAULT_PROFILE, Mode, Profile, Profiles, load_profiles
 from slackwater.policy.capability import Capability, load_capability
-from slackwater.policy.learned import History, Ratios
-from slackwater.policy.prices import load_price_book
+from slackwater.policy.learned import History
+from slackwater.policy.prices import PriceBook, load_price_book
+from slackwater.usecases.drains import RouteDrains
 from slackwater.usecases.estimate import Estimator
 from slackwater.usecases.estimated import Estimate, document
+from slackwater.usecases.forecasts import ForecastsPort
 from slackwater.usecases.learn import learn
 from slackwater.usecases.planner import Planner, Stack
 from slackwater_cli.errors import Complaint
@@ -56,19 +58,20 @@ class Order:
 
 @dataclass(frozen=True)
 class Setting:
-    """Under what is planned. `assumed`: no stack was asked for its batch regions."""
+    """Under what is planned. Without `forecasts` no stack was asked."""
 
     profiles: Profiles
-    batch_regions: tuple[str, ...]
+    stack: Stack
     learned: History
     now: datetime
-    assumed: bool
+    forecasts: ForecastsPort | None = None
+    drains: RouteDrains | None = None
 
 
 def plan_of(screen: Screen, order: Order) -> None:
     """Plans and shows. Raises Complaint for everything that the caller can mend."""
     capability, prices = load_capability(), load_price_book()
-    setting = _setting(screen, order, capability)
+    setting = _setting(screen, order, capability, prices)
     history = setting.learned
     for path in order.history:
         history = history + read_history(path)
@@ -79,7 +82,9 @@ def plan_of(screen: Screen, order: Order) -> None:
         profiles=setting.profiles,
         prices=prices,
         capability=capability,
-        stack=Stack(setting.batch_regions, batch_enabled=True, drain_jobs_per_s=CALLS_PER_S),
+        stack=setting.stack,
+        forecasts=setting.forecasts,
+        drains=setting.drains,
     )
     estimator = Estimator(planner=planner, profiles=setting.profiles, prices=prices, history=history)
     try:
@@ -88,7 +93,7 @@ def plan_of(screen: Screen, order: Order) -> None:
         raise Complaint(_worded(error), code="bad_input") from None
     except ConfigurationError as error:  # what AWS does not offer: an unknown model, a route that is not there
         raise Complaint(str(error).replace(f"profile {CALCULATED}: ", "--"), code="bad_profile") from None
-    if setting.assumed:
+    if setting.forecasts is None:
         estimate = replace(estimate, risks=(*estimate.risks, *_assumptions(estimate)))
     said = {"v": 1, "file": order.file, **document(estimate)}
     if not screen.json:
@@ -166,23 +171,20 @@ def _of_file(  # noqa: PLR0917
     )
 
 
-def _setting(screen: Screen, order: Order, capability: Capability) -> Setting:
+def _setting(screen: Screen, order: Order, capability: Capability, prices: PriceBook) -> Setting:
     """From the options, and from the stack where one is named. Raises Complaint."""
-    now, learned, own, deployed = datetime.now(UTC), History(), None, None
     if order.stack is not None:
-        from slackwater_cli import profiles_commands, quotas_commands  # noqa: PLC0415  (boto3 takes its time)
+        from slackwater_cli.connection import connect  # noqa: PLC0415  (boto3 takes a third of a second)
+        from slackwater_cli.plan_stack import told_by  # noqa: PLC0415
 
-        desk = profiles_commands.Desk(screen, order.stack)
-        now, deployed = desk.connection.clock.now(), desk.batch_regions()
-        own = desk.in_force()[0]
-        quotas = quotas_commands.Desk(screen, order.stack)
-        learned = _ratios(quotas.show(quotas.pools(None)))
-    profiles = _profiles(order, own)
+        told = told_by(connect(screen, order.stack), capability, prices)
+        profiles = _profiles(order, told.profiles)
+        return Setting(profiles, told.stack, told.learned, told.now, told.forecasts, told.drains)
+    profiles = _profiles(order, None)
     models = {one.model for one in profiles.profiles.values()}
     everywhere = {region for model in models for region in capability.regions(model)}
-    return Setting(
-        profiles, tuple(sorted(everywhere if deployed is None else deployed)), learned, now, deployed is None
-    )
+    stack = Stack(tuple(sorted(everywhere)), batch_enabled=True, drain_jobs_per_s=CALLS_PER_S)
+    return Setting(profiles, stack, History(), datetime.now(UTC))
 
 
 def _profiles(order: Order, own: Profiles | None) -> Profiles:
@@ -217,21 +219,6 @@ def _at_home(profile: Profile, region: str) -> Profile:
         return Profile.model_validate({**profile.model_dump(), "home_region": region})
     except ValidationError:
         raise Complaint(f"--home: {region!r} is no AWS region; an example is {DEFAULT_HOME}") from None
-
-
-def _ratios(shown: Any) -> History:
-    """The running means of a model's pools, together, by their answers."""
-    sums: dict[str, list[float]] = {}
-    for one in shown:
-        if one.answers:
-            total = sums.setdefault(one.pool.name.split("|")[2], [0, 0.0, 0.0])
-            total[0] += one.answers
-            total[1] += one.answers * one.input_ratio
-            total[2] += one.answers * one.output_ratio
-    return History(
-        ratios={model: Ratios(read / answers, written / answers, int(answers))
-                for model, (answers, read, written) in sums.items()}
-    )  # fmt: skip
 
 
 def _assumptions(estimate: Estimate) -> list[str]:

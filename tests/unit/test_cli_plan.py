@@ -8,7 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from slackwater_cli import connection, main, planning
+from slackwater.model.clock import iso
+from slackwater.model.profile import load_profiles
+from slackwater.policy.learned import Ratios
+from slackwater.policy.quota import Pool
+from slackwater.usecases.forecasts import Priors
+from slackwater.usecases.planner import Stack
+from slackwater_cli import connection, main, plan_stack, planning
+from tests.unit.rig import START
 
 ALIKE = ["--jobs", "1000", "--input-tokens", "900", "--output-tokens", "200"]
 NOVA = ["--model", "amazon.nova-lite-v1:0"]
@@ -143,25 +150,33 @@ def test_bad_input_ends_with_2_and_one_line_that_says_what_to_mend(arguments, wo
 
 
 def test_a_named_stack_is_asked_for_profiles_regions_and_what_it_learned(questions, capsys, monkeypatch):
-    from slackwater.model.clock import ScaledClock
-    from slackwater.model.profile import load_profiles
-    from slackwater_cli import profiles_commands, quotas_commands
-
-    pool = SimpleNamespace(pool=SimpleNamespace(name=f"us-west-2|global|{HAIKU}"), answers=500, input_ratio=0.5,
-                           output_ratio=0.1)  # fmt: skip
-    desk = SimpleNamespace(
-        connection=SimpleNamespace(clock=ScaledClock()),
-        batch_regions=lambda: {"us-east-1"},
-        in_force=lambda: (load_profiles(), "v1"),
+    pool = Pool(input_ratio=0.5, output_ratio=0.1, answers=500)
+    told = plan_stack.Told(
+        profiles=load_profiles(),
+        stack=Stack(("us-east-1",), batch_enabled=True, drain_jobs_per_s=5.0),
+        learned=plan_stack.ratios_of([(f"us-west-2|global|{HAIKU}", pool)]),
+        forecasts=Priors(),
+        drains=None,
+        now=START,
     )
-    monkeypatch.setattr(profiles_commands, "Desk", lambda screen, stack: desk)
-    monkeypatch.setattr(
-        quotas_commands, "Desk", lambda screen, stack: SimpleNamespace(pools=lambda name: [], show=lambda pools: [pool])
-    )
+    monkeypatch.setattr(connection, "connect", lambda screen, stack: stack)
+    monkeypatch.setattr(plan_stack, "told_by", lambda stack, *_: {"mine": told}[stack])
     said = document(capsys, questions, "--stack", "mine")
+    assert said["planned_at"] == iso(START)
     assert said["ways"][0]["regions"] == ["us-east-1"]
     assert (said["token_method"], said["output_tokens"]) == ("history", 300 * 50 // 10)
     assert not any("no stack" in risk for risk in said["risks"])
+
+
+def test_what_a_stack_learned_of_a_model_counts_by_answers():
+    pools = [
+        (f"us-west-2|global|{HAIKU}", Pool(input_ratio=0.5, output_ratio=0.1, answers=300)),
+        (f"us-east-1|global|{HAIKU}", Pool(input_ratio=0.9, output_ratio=0.5, answers=100)),
+        ("us-east-1|on_demand|amazon.nova-lite-v1:0", Pool()),
+    ]
+    learned = plan_stack.ratios_of(pools)
+    assert learned.ratios(HAIKU) == Ratios(pytest.approx(0.6), pytest.approx(0.2), 400)
+    assert learned.ratios("amazon.nova-lite-v1:0") is None
 
 
 def test_the_calculators_own_profile_is_never_named_to_the_caller(capsys):
