@@ -157,6 +157,11 @@ class Capability:
         """
         return self._burn_down[max((p for p in self._burn_down if model_id.startswith(p)), key=len)]
 
+    def cache_min_tokens(self, model_id: str) -> int | None:
+        """The shortest prompt prefix that the model caches; None where it is not known."""
+        tokens = self._models.get(model_id, {}).get("cache_min_tokens")
+        return None if tokens is None else int(tokens)
+
     def min_records(self, model_id: str) -> int:
         """Fewest records of a batch job. The same for every listed model; an unlisted one gets it too."""
         return int(self._models.get(model_id, {}).get("min_records") or self._batch["min_records"])

@@ -14,6 +14,7 @@ from slackwater.model.clock import iso
 from slackwater.model.job import Lane, Route
 from slackwater.model.native import INVOKE_MODEL, RequestType
 from slackwater.model.profile import Mode
+from slackwater.policy.cache import Prefix, input_pico, is_priced
 from slackwater.policy.durations import too_long
 from slackwater.policy.forecast import Forecast, guard_at, latest_start
 from slackwater.policy.prices import PriceBook
@@ -44,13 +45,15 @@ _FAST_FIRST: Final = (Lane.ON_DEMAND, Lane.FLEX)
 @dataclass(frozen=True, slots=True)
 class JobLoad:
     """Jobs that are alike but for their words. Tokens and bytes are sums; the output's are what the requests allow
-    at most. `traits` has those of their length, too (`policy.durations.length_traits`)."""
+    at most. `traits` has those of their length, too (`policy.durations.length_traits`); `prefix` is the cached
+    beginning that all of them share, as the model caches it (`policy.cache.expected`)."""
 
     jobs: int
     input_tokens: int
     max_output_tokens: int
     traits: frozenset[str] = frozenset()
     forced: Lane | None = None
+    prefix: Prefix | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +261,8 @@ def _not_by_batch(scene: _Scene) -> str | None:
     if kind not in scene.ways.batch_types:
         return f"the model's batch jobs take no {kind} records"
     for trait in sorted(scene.load.traits & _NOT_IN_BATCH.keys()):
+        if trait == traits_of.CACHE and _comparable(scene):
+            continue  # its cache points are taken out, and the prices decide
         if trait != traits_of.STRUCTURED_OUTPUT or not scene.ways.batch_structured_output:
             return _NOT_IN_BATCH[trait]
     needed_s = scene.drain.rescue_s if _calls_in_time(scene) else scene.drain.least_s
@@ -299,7 +304,22 @@ def _route_cost(lane: Lane, route: Route, load: JobLoad, prices: PriceBook) -> i
     rates = prices.rates(route.base_model, route.region, route.kind, lane.value, tier, input_tokens=mean_input)
     if rates is None or (lane is Lane.FLEX and traits_of.CACHE in load.traits):
         return None  # no list has cache prices for flex
-    return load.input_tokens * rates.input_pico + load.max_output_tokens * rates.output_pico
+    prefix = load.prefix if lane is Lane.ON_DEMAND else None
+    inputs = input_pico(rates, load.input_tokens, load.jobs, prefix)
+    return None if inputs is None else inputs + load.max_output_tokens * rates.output_pico
+
+
+def _comparable(scene: _Scene) -> bool:
+    """Whether calls with the jobs' cached prefix have a price to hold against batch's."""
+    load, routes = scene.load, scene.ways.calling
+    if load.prefix is None or not routes:
+        return False
+    mean_input = -(-load.input_tokens // max(1, load.jobs))
+    first = routes[0]
+    rates = scene.prices.rates(
+        first.base_model, first.region, first.kind, Lane.ON_DEMAND.value, first.tier, input_tokens=mean_input
+    )
+    return is_priced(rates, load.prefix)
 
 
 def _with_rescue(cost: int | None, scene: _Scene) -> int | None:

@@ -9,22 +9,27 @@ from slackwater.model.clock import iso, parse_iso
 from slackwater.model.input_row import request_of
 from slackwater.model.job import Lane
 from slackwater.model.native import output_limit, shape
+from slackwater.model.request import CACHE
+from slackwater.policy.cache import Prefix, prefix_of
 from slackwater.policy.durations import length_traits
 
 MAX_CLASSES: Final = 200
 STEPS_S: Final = (60, 3600, 86400, 10**12)
 """Deadlines that fall into one step share a class; steps widen when there are too many classes, the last one holds
 all deadlines."""
+MAX_PREFIXES: Final = 64
+"""Cached prefixes that are told apart in a run; jobs with a later one are counted together."""
 
 
 class ClassKey(NamedTuple):
     """`deadline_step` is the number of the step the deadline lies in, None for the file's (or the profile's)
-    default."""
+    default. `prefix`: the prompt's cached beginning that its jobs share, if it is one of the first `MAX_PREFIXES`."""
 
     profile: str
     deadline_step: int | None
     lane: Lane | None
     traits: frozenset[str]
+    prefix: Prefix | None = None
 
 
 @dataclass(slots=True)
@@ -70,6 +75,7 @@ class Classes:
         self.profile = profile
         self.step_s = step_s
         self._classes: dict[ClassKey, JobClass] = dict(classes or {})
+        self._prefixes = {key.prefix for key in self._classes if key.prefix is not None}
 
     def __iter__(self) -> Any:
         return iter(self._classes.values())
@@ -77,24 +83,41 @@ class Classes:
     def __len__(self) -> int:
         return len(self._classes)
 
+    def told_apart(self, prefix: Prefix | None) -> Prefix | None:
+        """The prefix, if jobs with it have classes of their own: the first of a run do, and then always."""
+        if prefix is None or prefix in self._prefixes:
+            return prefix
+        if len(self._prefixes) >= MAX_PREFIXES:
+            return None
+        self._prefixes.add(prefix)
+        return prefix
+
     def key(
-        self, profile: str | None, deadline: datetime | None, lane: Lane | None, traits: frozenset[str]
+        self,
+        profile: str | None,
+        deadline: datetime | None,
+        lane: Lane | None,
+        traits: frozenset[str],
+        prefix: Prefix | None = None,
     ) -> ClassKey:
         """The key of a job's class at the present width of the steps."""
         step = None if deadline is None else int(deadline.timestamp() // self.step_s)
-        return ClassKey(profile or self.profile, step, lane, traits)
+        return ClassKey(profile or self.profile, step, lane, traits, prefix)
 
     def of_row(self, row: Mapping[str, Any]) -> JobClass:
         """The class of a row of an input block. Raises KeyError for a row that was not surveyed here."""
         deadline = row.get("deadline")
         lane = row.get("lane")
         request = request_of(row)
+        traits = shape(request) | length_traits(output_limit(request))
+        prefix = prefix_of(request) if CACHE in traits else None
         return self._classes[
             self.key(
                 row.get("profile"),
                 None if deadline is None else parse_iso(deadline),
                 None if lane is None else Lane(lane),
-                shape(request) | length_traits(output_limit(request)),
+                traits,
+                prefix if prefix in self._prefixes else None,
             )
         ]
 
@@ -118,7 +141,7 @@ class Classes:
             stale = True
             old, self._classes = self._classes, {}
             for entry in old.values():
-                key = self.key(entry.key.profile, entry.deadline, entry.key.lane, entry.key.traits)
+                key = self.key(entry.key.profile, entry.deadline, *entry.key[2:])
                 for block, load in entry.blocks.items():
                     self.load(block, key, entry.deadline).add(load)
         return stale
@@ -135,6 +158,7 @@ class Classes:
                     "deadline": None if entry.deadline is None else iso(entry.deadline),
                     "lane": entry.key.lane,
                     "traits": sorted(entry.key.traits),
+                    **({} if entry.key.prefix is None else {"prefix": list(entry.key.prefix)}),
                     "blocks": {
                         block: [load.jobs, load.bytes, load.input_tokens, load.max_output_tokens]
                         for block, load in sorted(entry.blocks.items())
@@ -150,7 +174,8 @@ class Classes:
         classes = {}
         for entry in document["classes"]:
             lane = None if entry["lane"] is None else Lane(entry["lane"])
-            key = ClassKey(entry["profile"], entry["deadline_step"], lane, frozenset(entry["traits"]))
+            prefix = Prefix(*entry["prefix"]) if "prefix" in entry else None
+            key = ClassKey(entry["profile"], entry["deadline_step"], lane, frozenset(entry["traits"]), prefix)
             deadline = None if entry["deadline"] is None else parse_iso(entry["deadline"])
             blocks = {block: Load(*numbers) for block, numbers in entry["blocks"].items()}
             classes[key] = JobClass(key, deadline, blocks)

@@ -7,9 +7,10 @@ from slackwater.model import input_row
 from slackwater.model.clock import parse_iso
 from slackwater.model.job import Job, Lane, Route
 from slackwater.model.profile import Profile, Profiles
+from slackwater.policy.cache import expected, keeps_together, ordinal_of, prefix_of
 from slackwater.policy.capability import Capability
-from slackwater.policy.prices import PriceBook
-from slackwater.policy.routes import flex_routes, resolve_routes, typical_price
+from slackwater.policy.prices import PriceBook, Rates
+from slackwater.policy.routes import TYPICAL_INPUT_TOKENS, flex_routes, resolve_routes, typical_price
 from slackwater.policy.weights import order
 from slackwater.usecases.tries import Call
 
@@ -40,11 +41,25 @@ class Routing:
 
     def call(self, job: Job, lane: Lane, profile: Profile, version: str) -> Call:
         """The job as a call: `job.line`, its place in its run, decides where it goes first, so a redelivery goes the
-        same way.
+        same way. Jobs that share a cached prefix have one place, so that one route keeps it for all of them.
         """
         routes = self.routes(job.profile, version, profile, lane)
-        ordered = order(profile.mode, routes, job.line, price=typical_price(self._prices, lane))
+        prefix = expected(prefix_of(job.request), self._capability.cache_min_tokens(profile.model))
+        together = prefix is not None and keeps_together(self._rates(routes[0], lane), prefix)
+        ordinal = ordinal_of(prefix) if prefix is not None and together else job.line
+        ordered = order(profile.mode, routes, ordinal, price=typical_price(self._prices, lane))
         return Call(job, lane, tuple(ordered), profile.home_region)
+
+
+    def _rates(self, route: Route, lane: Lane) -> Rates | None:
+        return self._prices.rates(
+            route.base_model,
+            route.region,
+            route.kind,
+            lane.value,
+            route.tier if lane is Lane.ON_DEMAND else None,
+            input_tokens=TYPICAL_INPUT_TOKENS,
+        )
 
 
 class CallsOfFileRun:

@@ -20,9 +20,10 @@ from slackwater.model.job import Lane
 from slackwater.model.lines import MAX_LINE_BYTES, TooLong
 from slackwater.model.native import NativeBody, Request, plain
 from slackwater.model.native import plain_outline as native_outline
-from slackwater.model.request import plain_outline
+from slackwater.model.request import CACHE, plain_outline
 from slackwater.model.words import counted
 from slackwater.policy.blocks import Cutter
+from slackwater.policy.cache import Prefix, prefix_of
 from slackwater.policy.classes import Classes, Load
 from slackwater.policy.durations import CALLABLE_BY_ALL, length_traits
 from slackwater.policy.seen_ids import SeenIds
@@ -330,7 +331,10 @@ class Surveyor:
             self._rows += written
         if limit > CALLABLE_BY_ALL:
             traits |= length_traits(limit)
-        load = says.loads.get(traits) or self._load(says, traits)
+        if CACHE in traits:
+            load = self._load_of_prefix(says, traits, prefix_of(request))
+        else:
+            load = says.loads.get(traits) or self._load(says, traits)
         load.jobs += 1
         load.bytes += len(written) + RECORD_BYTES
         load.input_tokens += tokens
@@ -377,14 +381,29 @@ class Surveyor:
 
     # ------------------------------------------------------------------ classes and blocks
 
-    def _load(self, says: _Said, traits: frozenset[str]) -> Load:
+    def _load_of_prefix(self, says: _Said, traits: frozenset[str], prefix: Prefix | None) -> Load:
+        """The same for jobs with a cache point: those that share a prefix count together."""
+        prefix = self.classes.told_apart(prefix)
+        if prefix is None:
+            return says.loads.get(traits) or self._load(says, traits)
+        place = traits | {prefix.sha, str(prefix.ttl_s)}
+        return says.loads.get(place) or self._load(says, traits, prefix, place)
+
+    def _load(
+        self,
+        says: _Said,
+        traits: frozenset[str],
+        prefix: Prefix | None = None,
+        place: frozenset[str] | None = None,
+    ) -> Load:
         """Where jobs of this block with this label and these traits count."""
         classes = self.classes
-        load = classes.load(self._block, classes.key(says.profile, says.deadline, says.lane, traits), says.deadline)
+        label = says.profile, says.deadline, says.lane, traits, prefix
+        load = classes.load(self._block, classes.key(*label), says.deadline)
         if classes.coarsen():
             self._forget_loads()
-            load = classes.load(self._block, classes.key(says.profile, says.deadline, says.lane, traits), says.deadline)
-        says.loads[traits] = load
+            load = classes.load(self._block, classes.key(*label), says.deadline)
+        says.loads[place or traits] = load
         self._counting.append(says)
         return load
 
