@@ -35,6 +35,11 @@ def plan(  # noqa: PLR0917  (Typer reads the signature)
         typer.Option("--deadline", metavar="WHEN", help="`90m`, `6h`, `2d`, or a moment. Default: the profile's.",
                      show_default=False),
     ] = None,
+    lane: Annotated[
+        str | None,
+        typer.Option("--lane", metavar="LANE", help="`on_demand`, `flex` or `batch`, for lines that name none.",
+                     show_default=False),
+    ] = None,
     home: Annotated[
         str | None,
         typer.Option("--home", metavar="REGION", help="Whose list prices to compare with. Default: the profile's.",
@@ -108,6 +113,7 @@ def plan(  # noqa: PLR0917  (Typer reads the signature)
         file=file,
         profile=profile,
         deadline=deadline,
+        lane=lane,
         home=home,
         profiles=profiles,
         history=tuple(history or ()),

@@ -44,6 +44,7 @@ class Order:
     file: str | None
     profile: str | None = None
     deadline: str | None = None
+    lane: str | None = None
     home: str | None = None
     profiles: Path | None = None
     history: tuple[Path, ...] = ()
@@ -143,6 +144,7 @@ def _estimate(estimator: Estimator, order: Order, setting: Setting) -> Estimate:
             output_tokens=order.output_tokens,
             now=setting.now,
             deadline=order.deadline,
+            lane=order.lane,
         )
     name = order.profile or DEFAULT_PROFILE
     setting.profiles.named(name)  # before a long file is read
@@ -167,6 +169,7 @@ def _of_file(  # noqa: PLR0917
         now=now,
         size_bytes=size_bytes,
         deadline=order.deadline,
+        lane=order.lane,
         request_type=order.request_type,
     )
 
@@ -233,4 +236,4 @@ def _worded(error: BadInput) -> str:
     return option + error.message.removeprefix(f"object metadata `{error.pointer[1:]}`: ")
 
 
-_OPTIONS: Final = ("/jobs", "/input_tokens", "/output_tokens", "/deadline", "/request-type", "/profile")
+_OPTIONS: Final = ("/jobs", "/input_tokens", "/output_tokens", "/deadline", "/lane", "/request-type", "/profile")

@@ -90,6 +90,12 @@ def test_the_calculator_finds_a_models_cheapest_way(capsys):
     assert said["cost_usd"] < said["baselines"]["home_batch_usd"] < said["baselines"]["home_on_demand_usd"]
 
 
+@pytest.mark.parametrize("what", [["questions.jsonl"], ["--profile", "default", *ALIKE]])
+def test_a_lane_can_be_asked_for(what, questions, capsys):
+    said = document(capsys, *what, "--lane", "on_demand")
+    assert said["lanes"]["on_demand"]["jobs"] == said["jobs"] > 0
+
+
 def test_the_calculator_takes_a_profile_of_a_file_of_ones_own(capsys, tmp_path):
     own = {"model": HAIKU, "home_region": "eu-west-1", "residency": "eu", "lanes": ["on_demand"], "routes": "auto"}
     (tmp_path / "own.json").write_text(json.dumps({"v": 1, "profiles": {"own": own}}))
@@ -133,6 +139,8 @@ def test_history_of_a_run_is_used_saved_and_read_again(questions, capsys, tmp_pa
         (["questions.jsonl", "--history", "questions.jsonl"], "line 1 is no result row"),
         (["questions.jsonl", "--history", "odd.json"], "odd.json is not JSON"),
         (["questions.jsonl", "--request-type", "telepathy"], "--request-type: must be one of"),
+        (["questions.jsonl", "--lane", "fast"], "--lane: must be one of on_demand, flex, batch"),
+        ([*NOVA, *ALIKE, "--lane", "fast"], "--lane: must be one of on_demand, flex, batch"),
         (["gone.jsonl"], "there is no file gone.jsonl"),
         (["empty.jsonl"], "the file has no line"),
         (["prose.txt"], "the first is line 1: the line is no valid JSON"),

@@ -61,6 +61,7 @@ class Estimator:
         now: datetime,
         size_bytes: int = 0,
         deadline: str | None = None,
+        lane: str | None = None,
         request_type: str | None = None,
     ) -> Estimate:
         """Of a file, read once, line by line. `size_bytes` (0: unknown) only saves growing.
@@ -69,7 +70,7 @@ class Estimator:
         ConfigurationError for a profile that AWS's offer does not allow.
         """
         default = self._profiles.named(profile)
-        given = {"deadline": deadline, "request-type": request_type}
+        given = {"deadline": deadline, "lane": lane, "request-type": request_type}
         options = FileOptions.from_object(
             f"{names.INBOX}{profile}/plan.jsonl", {name: text for name, text in given.items() if text}, now
         )
@@ -95,7 +96,15 @@ class Estimator:
         return replace(estimate, refused=refused.first, warnings=(*_of_file(found), *estimate.warnings))
 
     def jobs(
-        self, *, profile: str, jobs: int, input_tokens: int, output_tokens: int, now: datetime, deadline: str | None
+        self,
+        *,
+        profile: str,
+        jobs: int,
+        input_tokens: int,
+        output_tokens: int,
+        now: datetime,
+        deadline: str | None = None,
+        lane: str | None = None,
     ) -> Estimate:
         """Of `jobs` jobs of so many tokens each. Raises BadInput, ConfigurationError."""
         for field, value, least, most in (
@@ -105,10 +114,12 @@ class Estimator:
         ):
             if not least <= value <= most:
                 raise BadInput(f"{value} is not possible: give a whole number from {least:,} to {most:,}", f"/{field}")
+        if lane not in (None, *Lane):
+            raise BadInput(f"must be one of {', '.join(Lane)}", "/lane")
         default = self._profiles.named(profile)
         due = _due(deadline or default.default_deadline, now)
         classes = Classes(profile)
-        key = classes.key(profile, None, None, length_traits(output_tokens))
+        key = classes.key(profile, None, None if lane is None else Lane(lane), length_traits(output_tokens))
         blocks: list[Block] = []
         for first in range(0, jobs, MAX_BLOCK_LINES):
             count = min(MAX_BLOCK_LINES, jobs - first)
