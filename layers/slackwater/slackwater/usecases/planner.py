@@ -12,7 +12,6 @@ from slackwater.model.profile import Profile, Profiles
 from slackwater.policy.budget import affordable
 from slackwater.policy.cache import expected
 from slackwater.policy.canary import CANARIES, MIN_GROUP, Asked, Canary, shape_key
-from slackwater.policy.cache import expected
 from slackwater.policy.capability import Capability
 from slackwater.policy.choose import Drain, JobLoad, Ways, choose
 from slackwater.policy.classes import Load

@@ -50,7 +50,6 @@ class Routing:
         ordered = order(profile.mode, routes, ordinal, price=typical_price(self._prices, lane))
         return Call(job, lane, tuple(ordered), profile.home_region)
 
-
     def _rates(self, route: Route, lane: Lane) -> Rates | None:
         return self._prices.rates(
             route.base_model,
