@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from slackwater.adapters.ledger.canaries import Canaries
 from slackwater.adapters.ledger.history import History as EndedJobs
 from slackwater.adapters.ledger.quota import QuotaLedger
 from slackwater.adapters.ledger.table import Table
 from slackwater.adapters.profiles import ProfileStore
 from slackwater.adapters.store import Store
 from slackwater.model.profile import Profiles
+from slackwater.policy.canary import Asked
 from slackwater.policy.capability import Capability
 from slackwater.policy.learned import History, Ratios
 from slackwater.policy.prices import PriceBook
@@ -34,6 +36,7 @@ class Told:
     learned: History
     forecasts: Forecasts
     drains: Drains
+    canaries: Callable[[str], Asked]
     now: datetime
 
 
@@ -59,6 +62,7 @@ def told_by(connection: Connection, capability: Capability, prices: PriceBook) -
         learned=ratios_of(pools),
         forecasts=Forecasts(history=EndedJobs(table), clock=connection.clock),
         drains=Drains(quotas=quotas, clock=connection.clock, assumed=calls_per_s),
+        canaries=Canaries(table, connection.clock).get,
         now=connection.clock.now(),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from slackwater.model.errors import BadInput, ConfigurationError
 from slackwater.model.job import Lane
 from slackwater.model.profile import DEFAULT_PROFILE, Mode, Profile, Profiles, load_profiles
+from slackwater.policy.canary import Asked
 from slackwater.policy.capability import Capability, load_capability
 from slackwater.policy.learned import History
 from slackwater.policy.prices import PriceBook, load_price_book
@@ -67,6 +68,7 @@ class Setting:
     now: datetime
     forecasts: ForecastsPort | None = None
     drains: RouteDrains | None = None
+    canaries: Callable[[str], Asked] | None = None
 
 
 def plan_of(screen: Screen, order: Order) -> None:
@@ -86,6 +88,7 @@ def plan_of(screen: Screen, order: Order) -> None:
         stack=setting.stack,
         forecasts=setting.forecasts,
         drains=setting.drains,
+        canaries=setting.canaries,
     )
     estimator = Estimator(planner=planner, profiles=setting.profiles, prices=prices, history=history)
     try:
@@ -182,7 +185,7 @@ def _setting(screen: Screen, order: Order, capability: Capability, prices: Price
 
         told = told_by(connect(screen, order.stack), capability, prices)
         profiles = _profiles(order, told.profiles)
-        return Setting(profiles, told.stack, told.learned, told.now, told.forecasts, told.drains)
+        return Setting(profiles, told.stack, told.learned, told.now, told.forecasts, told.drains, told.canaries)
     profiles = _profiles(order, None)
     models = {one.model for one in profiles.profiles.values()}
     everywhere = {region for model in models for region in capability.regions(model)}

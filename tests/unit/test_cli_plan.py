@@ -10,6 +10,7 @@ import pytest
 
 from slackwater.model.clock import iso
 from slackwater.model.profile import load_profiles
+from slackwater.policy.canary import Asked, Canary
 from slackwater.policy.learned import Ratios
 from slackwater.policy.quota import Pool
 from slackwater.usecases.forecasts import Priors
@@ -165,6 +166,7 @@ def test_a_named_stack_is_asked_for_profiles_regions_and_what_it_learned(questio
         learned=plan_stack.ratios_of([(f"us-west-2|global|{HAIKU}", pool)]),
         forecasts=Priors(),
         drains=None,
+        canaries=lambda shape: Asked(Canary.PASSED),
         now=START,
     )
     monkeypatch.setattr(connection, "connect", lambda screen, stack: stack)

@@ -18,10 +18,13 @@ from slackwater.model.errors import BadInput
 from slackwater.model.ids import block_name
 from slackwater.model.job import Lane
 from slackwater.model.profile import Profiles
+from slackwater.model.request import CACHE
 from slackwater.model.usage import Usage
 from slackwater.model.words import counted
 from slackwater.policy.baselines import baselines
 from slackwater.policy.blocks import MAX_BLOCK_LINES
+from slackwater.policy.cache import TTL_S, Prefix
+from slackwater.policy.canary import CANARIES
 from slackwater.policy.choose import JobLoad, lane_cost_pico
 from slackwater.policy.classes import Classes, Load
 from slackwater.policy.durations import length_traits
@@ -168,6 +171,8 @@ class Estimator:
         group = None if entry.group is None else groups[entry.group]
         if group is not None and group.cut.shards:
             left = sum(piece.records for piece in group.cut.leftover) * total.jobs // group.records
+            if entry.canary is not None:
+                left = min(total.jobs, left + CANARIES)
             regions = [shard.region for shard in group.cut.shards]
         shares = []
         if total.jobs > left:
@@ -190,8 +195,15 @@ class Estimator:
             read = input_amount(load.input_tokens, load.jobs, *known)
             written = output_amount(load.max_output_tokens, load.jobs, read, *known)
 
+        prefix = self._planner.shared(entry.jobs)
+
+        def cached(input_tokens: int) -> Prefix | None:
+            """The shared prefix in the tokens that the input is taken to have."""
+            return prefix and prefix._replace(tokens=prefix.tokens * input_tokens // max(1, load.input_tokens))
+
         def cost(on: Lane, input_tokens: int, output_tokens: int) -> int | None:
-            return lane_cost_pico(on, JobLoad(load.jobs, input_tokens, output_tokens, key.traits), ways, self._prices)
+            alike = JobLoad(load.jobs, input_tokens, output_tokens, key.traits, prefix=cached(input_tokens))
+            return lane_cost_pico(on, alike, ways, self._prices)
 
         way = next(way for way in entry.decision.ways if way.lane is lane)
         rescue = entry.calling_lane if lane is Lane.BATCH else None
@@ -209,14 +221,14 @@ class Estimator:
             high_pico=cost(lane, read.high, written.high),
             rescue_pico=None if rescue is None else cost(rescue, read.tokens, written.tokens),
             compared=baselines(
-                Usage(read.tokens, written.tokens),
+                _usage(load.jobs, read.tokens, written.tokens, cached(read.tokens) if lane is Lane.ON_DEMAND else None),
                 self._prices,
                 model_id=profile.model,
                 home_region=profile.home_region,
                 jobs=load.jobs,
             ),
             expected_finish=entry.decision.expected_finish if lane is entry.decision.lane else way.expected_finish,
-            traits=key.traits,
+            uncached=CACHE in key.traits and prefix is None and lane is not Lane.BATCH,
         )
 
 
@@ -273,6 +285,15 @@ def _of_file(found: Survey) -> list[str]:
     if found.lines <= limits.lines and found.bytes <= limits.file_bytes:
         return []
     return [f"one run takes at most {limits.lines:,} lines and {limits.file_bytes:,} bytes: split the file to send it"]
+
+
+def _usage(jobs: int, read: int, written: int, prefix: Prefix | None) -> Usage:
+    """What `jobs` calls use; a shared prefix is written once and read by the others (policy.cache.input_pico)."""
+    if prefix is None:
+        return Usage(read, written)
+    each = min(prefix.tokens, read // jobs)
+    kept = each if prefix.ttl_s == TTL_S["1h"] else 0
+    return Usage(read - each * jobs, written, each * (jobs - 1), each, kept)
 
 
 def _part(total: Load, jobs: int) -> Load:

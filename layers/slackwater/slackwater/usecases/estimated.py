@@ -10,7 +10,6 @@ import orjson
 from slackwater.model.clock import iso
 from slackwater.model.job import Lane
 from slackwater.model.money import usd_float, usd_text
-from slackwater.model.request import CACHE
 from slackwater.model.words import counted, usd_short
 from slackwater.policy.baselines import ARTICLE_OFF_PERCENT, Baselines, added
 from slackwater.policy.learned import Amount, Method, total
@@ -32,7 +31,8 @@ class Refusal:
 class Share:
     """Jobs of one profile that go one way. Money in pico-dollars, None where the price is unknown; `low_pico` and
     `high_pico` at the ends of both error bars. `rescue_pico` is what calling all of them after all would cost on top,
-    if batch brought nothing in time (None also where that cannot be)."""
+    if batch brought nothing in time (None also where that cannot be). `uncached`: they mark a cache point, and are
+    priced without it."""
 
     model: str
     profile: str
@@ -48,7 +48,7 @@ class Share:
     rescue_pico: int | None
     compared: Baselines
     expected_finish: datetime | None
-    traits: frozenset[str]
+    uncached: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def warnings_of(shares: Sequence[Share]) -> list[str]:
         unknown = sum(share.jobs for share in alike if share.cost_pico is None)
         if unknown:
             found.append(f"{counted(unknown, 'job')} of profile {profile}: the price of {lane} is unknown")
-        cached = sum(share.jobs for share in alike if CACHE in share.traits)
+        cached = sum(share.jobs for share in alike if share.uncached)
         if cached:
             found.append(f"{counted(cached, 'job')} of profile {profile} mark a cache point: priced as if none hit")
     homeless = sum(share.jobs for share in shares if share.compared.home_on_demand_pico is None)

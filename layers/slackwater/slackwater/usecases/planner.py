@@ -10,11 +10,11 @@ from slackwater.model.job import Lane, Route
 from slackwater.model.native import INVOKE_MODEL, RequestType
 from slackwater.model.profile import Profile, Profiles
 from slackwater.policy.budget import affordable
-from slackwater.policy.cache import expected
+from slackwater.policy.cache import Prefix, expected
 from slackwater.policy.canary import CANARIES, MIN_GROUP, Asked, Canary, shape_key
 from slackwater.policy.capability import Capability
 from slackwater.policy.choose import Drain, JobLoad, Ways, choose
-from slackwater.policy.classes import Load
+from slackwater.policy.classes import JobClass, Load
 from slackwater.policy.cut import BlockLoad, cut_shards
 from slackwater.policy.drain import Mean
 from slackwater.policy.forecast import Forecast, guard_at, slowest
@@ -162,6 +162,10 @@ class Planner:
             )
         return self._ways[name]
 
+    def shared(self, jobs: JobClass) -> Prefix | None:
+        """The beginning of their prompts that a class's jobs share, as their model caches it."""
+        return expected(jobs.key.prefix, self._cached_from(jobs.key.profile))
+
     def _decide(self, survey: Survey, default: datetime, now: datetime) -> list[ClassPlan]:
         """Earliest deadline first: what is called for earlier deadlines is ahead in the queue. In the order of the
         survey."""
@@ -180,7 +184,7 @@ class Planner:
                     total.max_output_tokens,
                     jobs.key.traits,
                     jobs.key.lane,
-                    expected(jobs.key.prefix, self._cached_from(profile)),
+                    self.shared(jobs),
                 ),
                 deadline=deadline,
                 now=now,
