@@ -244,3 +244,33 @@ def test_our_own_dialect_is_the_results_file_itself(bucket, clock, meta):
     put_part(bucket, "00000", "pack-a", [success(1)])
     aggregate(bucket, clock, Ledger(meta))
     assert not [key for key in bucket.objects if "results." in key and not key.endswith("/results.jsonl")]
+
+
+def test_the_receipt_says_what_became_of_remainders_why_lanes_were_taken_and_how_often_jobs_were_tried(bucket, clock):
+    survey(bucket, ("00000", 3, 0))
+    plan = {
+        "lane": "on_demand",
+        "jobs": 2,
+        "reasons": ["on_demand: the cheapest", "batch: batch knows no tool calling"],
+    }
+    more = {**plan, "lane": "batch", "jobs": 30, "reasons": ["batch: the cheapest that meets the deadline"]}
+    bucket.put_json(
+        names.run_key("r1", "plan.json"),
+        {
+            "warnings": [],
+            "remainders": [{"jobs": 30, "taken": "join", "reasons": ["together enough"]}],
+            "classes": [
+                {"profile": "default", "traits": ["tools"], "plan": plan},
+                {"profile": "default", "traits": [], "plan": more},
+            ],
+        },
+    )
+    put_part(bucket, "00000", "pack-p1", [success(1), success(2) | {"attempts": 3}, failure(3) | {"attempts": 3}])
+    noted = {"jobs": 7, "taken": "on_demand", "reasons": ["nobody to wait for"]}
+    receipt = aggregate(bucket, clock, Ledger({"remainder_sabc": noted, "canary_sdef": 250}))
+    assert receipt["remainders"] == [{"jobs": 30, "taken": "join", "reasons": ["together enough"]}, noted]
+    assert [(c["jobs"], c["lane"]) for c in receipt["choices"]] == [(30, "batch"), (2, "on_demand")]
+    assert "batch: batch knows no tool calling" in receipt["choices"][1]["reasons"]
+    assert receipt["attempts"] == {"1": 1, "3": 2}
+    (warning,) = (text for text in receipt["warnings"] if "250" in text)
+    assert warning == "250 records went by no batch job: the first calls of their shape were refused"

@@ -50,6 +50,7 @@ class Tally:
     lanes: dict[str, Share] = field(default_factory=lambda: {lane.value: Share() for lane in Lane})
     regions: dict[str, Share] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
+    attempts: Counter[int] = field(default_factory=Counter)  # batch jobs and calls of each accepted job
     unpriced: Counter[tuple[str, str]] = field(default_factory=Counter)  # model and region of answers without a price
     price_versions: Counter[str] = field(default_factory=Counter)  # which table priced the answers
 
@@ -68,6 +69,7 @@ class Tally:
         if row["job"] is None:
             self.refused_lines += 1
             return
+        self.attempts[row["attempts"]] += 1
         cost = pico_from_usd_float(row["cost_usd"])
         if row["status"] == "succeeded":
             self.succeeded += 1
@@ -176,6 +178,7 @@ def receipt(
         "unknown_usage_jobs": tally.unknown_usage_jobs,
         "extra_results": tally.extras,
         "errors": dict(tally.errors.most_common()),
+        "attempts": {str(number): tally.attempts[number] for number in sorted(tally.attempts)},
         "price_version": price_version,
         "warnings": warnings,
         "started_at": started_at,

@@ -5,15 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby, islice
-from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 import orjson
 
 from slackwater.model import input_row, names, result
 from slackwater.model.clock import Clock, iso
-from slackwater.model.dialects import anthropic_output, bedrock_output, converse_output, openai_output
+from slackwater.model.dialects import bedrock_output
 from slackwater.model.dialects.answers import Translate, translated
+from slackwater.model.dialects.outputs import FROM_THE_LINE
 from slackwater.model.errors import Missing
 from slackwater.model.job import Job, Lane
 from slackwater.model.receipt import Tally, receipt
@@ -26,9 +26,12 @@ from slackwater.policy.counterfactuals import Account
 from slackwater.policy.infrastructure import Counts, estimate_pico
 from slackwater.policy.prices import PriceBook
 from slackwater.usecases.accounting import Accounted, Accounting, Pinned, ShardsPort
+from slackwater.usecases.canaries import NOTED as CANARY_NOTED
 from slackwater.usecases.ports import ByteSink, Documents
+from slackwater.usecases.remainders import NOTED as REMAINDER_NOTED
 from slackwater.usecases.run_report import NAME, shards_of
 
+MAX_CHOICES: Final = 20  # classes of a plan that a receipt tells of; plan.json has all
 AHEAD: Final = 4  # blocks that are fetched while one is written
 
 
@@ -85,15 +88,6 @@ def final_rows(parts: Iterable[tuple[str, bytes]]) -> tuple[list[Row], int]:
             if other is None or row.rank < other.rank:
                 best[row.line] = row
     return [best[line] for line in sorted(best)], extras
-
-
-_TRANSLATIONS: Final[Mapping[str, Translate]] = MappingProxyType(
-    {
-        "anthropic": anthropic_output.output_line,
-        "converse": converse_output.output_line,
-        "openai": openai_output.output_line,
-    }
-)
 
 
 def _result_dialect(meta: Mapping[str, Any], survey: Mapping[str, Any]) -> str | None:
@@ -209,7 +203,7 @@ class Aggregate:
 
     def _translation(self, run_id: str, dialect: str) -> Translate:
         if dialect != "bedrock":
-            return _TRANSLATIONS[dialect]
+            return FROM_THE_LINE[dialect]
         inputs = _Inputs(self._documents, run_id)
         return lambda result: bedrock_output.output_line(result, inputs.of(result))
 
@@ -283,7 +277,13 @@ class Aggregate:
     ) -> dict[str, Any]:
         run_id: str = meta["run_id"]
         reason = survey.get("reason") or meta.get("reason")
-        warnings = [*survey.get("warnings", ()), *meta.get("warnings", ()), *self._plan_warnings(run_id, meta)]
+        plan = self._plan(run_id, meta)
+        warnings = [*survey.get("warnings", ()), *meta.get("warnings", ()), *plan.get("warnings", ())]
+        warnings += [
+            f"{counted(records, 'record')} went by no batch job: the first calls of their shape were refused"
+            for name, records in sorted(meta.items())
+            if name.startswith(CANARY_NOTED)
+        ]
         if survey.get("remedy"):
             warnings.insert(0, survey["remedy"])
         if tally.errors.get("lost"):
@@ -311,6 +311,11 @@ class Aggregate:
             late_results=meta.get("extras", 0),
             reckoned=reckoned(survey),
             throttles=throttles_of(meta),
+            choices=choices_of(plan),
+            remainders=[
+                *plan.get("remainders", ()),
+                *(decided for name, decided in sorted(meta.items()) if name.startswith(REMAINDER_NOTED)),
+            ],
             **accounted.fields,
         )
 
@@ -325,11 +330,28 @@ class Aggregate:
         )
         return estimate_pico(counts)
 
-    def _plan_warnings(self, run_id: str, meta: Mapping[str, Any]) -> Sequence[str]:
+    def _plan(self, run_id: str, meta: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The plan of a file run that got so far, else nothing."""
         if meta["kind"] == RunKind.QUEUE:
-            return ()
+            return {}
         try:
-            plan = self._documents.get_json(names.run_key(run_id, "plan.json"))
+            plan: Mapping[str, Any] = self._documents.get_json(names.run_key(run_id, "plan.json"))
         except Missing:
-            return ()
-        return list(plan.get("warnings", ()))
+            return {}
+        return plan
+
+
+def choices_of(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Why jobs went where they went: the lane of each class, the largest first, with why it was taken and each other
+    lane was not."""
+    classes = sorted(plan.get("classes", ()), key=lambda entry: -entry["plan"]["jobs"])
+    return [
+        {
+            "jobs": entry["plan"]["jobs"],
+            "profile": entry["profile"],
+            "traits": entry["traits"],
+            "lane": entry["plan"]["lane"],
+            "reasons": entry["plan"]["reasons"],
+        }
+        for entry in classes[:MAX_CHOICES]
+    ]

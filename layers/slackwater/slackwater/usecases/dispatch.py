@@ -111,7 +111,10 @@ class Dispatch:
             replace(call, job=replace(call.job, rescued=rescued), faults=faults.get(str(call.job.line), 0))
             for call in calls
         ]
-        sink = _PackSink(self._packs, self._parts, message, source=source, owner=owner, first=first, stored=stored)
+        before = pack["generation"] - 1 if rescued else 0  # so often its jobs went by batch
+        sink = _PackSink(
+            self._packs, self._parts, message, source=source, owner=owner, first=first, stored=stored, before=before
+        )
         unfinished = self._engine.run(calls, sink, stop_at_wall_s=stop_at_wall_s)
         for run_id, by_region in self._engine.take_throttles().items():  # first: with its last unit a run may settle
             self._packs.add_throttles(run_id, by_region)
@@ -155,7 +158,9 @@ class _PackSink:
         owner: str,
         first: int,
         stored: set[int],
+        before: int,
     ) -> None:
+        self._before = before
         self._packs, self._parts, self._message = packs, parts, message
         self._source, self._owner, self._first = source, owner, first
         self.stored = stored
@@ -182,7 +187,7 @@ class _PackSink:
             self._message.run_id,
             self._message.block,
             self._source,
-            [row for _, row in rows],
+            [{**row, "attempts": row["attempts"] + self._before} for _, row in rows],
             first_wave=self._wave,
         )
         self._wave = names.wave_of_part(key) + 1

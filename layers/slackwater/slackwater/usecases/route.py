@@ -322,10 +322,16 @@ class JobSink:
 
     def store(self, rows: Sequence[tuple[Call, dict[str, Any]]]) -> None:
         self.count_throttles()  # first: with its last job a run may settle
-        self.unsent |= self._results.store([Row(self._entry(call), row) for call, row in rows], source_of(self._worker))
+        found = [Row(self._entry(call), self._counted(call, row)) for call, row in rows]
+        self.unsent |= self._results.store(found, source_of(self._worker))
         self.stored += len(rows)
         for run_id, number in Counter(call.job.run_id for call in rerouted(rows)).items():
             self._repeats.add_rerouted(run_id, number)
+
+    def _counted(self, call: Call, row: dict[str, Any]) -> dict[str, Any]:
+        """The row with the batch job that left it over among its attempts."""
+        rescued = self.held[call.job.job].asked.rescued
+        return {**row, "attempts": row["attempts"] + 1} if rescued else row
 
     def _entry(self, call: Call) -> Entry:
         return self.held[call.job.job].entry
