@@ -15,6 +15,7 @@ from slackwater.model.errors import BadInput, ConfigurationError
 from slackwater.model.job import Lane
 from slackwater.model.money import pico_per_token
 from slackwater.model.profile import Profiles, shipped_profiles
+from slackwater.policy.canary import CANARIES, Asked, Canary
 from slackwater.policy.capability import load_capability
 from slackwater.policy.learned import Answers, History
 from slackwater.policy.prices import PriceBook, read_table, shipped_table
@@ -33,8 +34,8 @@ HAIKU = "anthropic.claude-haiku-4-5-20251001-v1:0"
 TOOLS = {"tools": [{"toolSpec": {"name": "look", "inputSchema": {"json": {"type": "object"}}}}]}
 
 
-def planner(prices=PRICES, profiles=PROFILES):
-    return Planner(profiles=profiles, prices=prices, capability=CAPABILITY, stack=STACK)
+def planner(prices=PRICES, profiles=PROFILES, **more):
+    return Planner(profiles=profiles, prices=prices, capability=CAPABILITY, stack=STACK, **more)
 
 
 def estimator(prices=PRICES, history=None, profiles=PROFILES):
@@ -133,14 +134,20 @@ def test_what_no_batch_job_can_hold_is_priced_where_it_is_called():
     assert [(share.lane, share.jobs) for share in found.shares] == [(Lane.ON_DEMAND, 60)]
 
 
-def test_shares_name_the_regions_of_their_batch_jobs():
-    (share,) = estimated([line(n) for n in range(400)]).shares
-    assert (share.lane, set(share.regions)) == (Lane.BATCH, {"us-west-2", "us-east-1"})
+def test_canaries_of_a_new_shape_are_priced_where_they_are_called():
+    new = planner(canaries=lambda shape: Asked(Canary.UNKNOWN))
+    found = Estimator(planner=new, profiles=PROFILES, prices=PRICES, history=History()).file(
+        [encoded([line(n) for n in range(600)])], profile="default", now=START, deadline="24h"
+    )
+    assert {share.lane: share.jobs for share in found.shares} == {Lane.BATCH: 600 - CANARIES, Lane.ON_DEMAND: CANARIES}
 
 
-def test_jobs_that_no_lane_takes_are_in_no_sum_and_are_told():
-    lines = [line(n, lane="flex") for n in range(7)] + [line(n) for n in range(7, 10)]
-    said = document(estimated(lines))
+def test_a_cached_beginning_is_written_once_and_read_by_the_others():
+    system = [{"text": "Know this by heart. " * 2_000}, {"cachePoint": {"type": "default"}}]
+    (share,) = estimated([line(n, lane="on_demand", request={"system": system}) for n in range(300)]).shares
+    row = PRICES.row(HAIKU, "us-east-1", "global")
+    names = ("cache_read", "cache_write_5m", "input", "output")
+    read, write, plain, out = (pico_per_token(row[name]) for name in names)
     assert (said["jobs"], said["unplaced_jobs"], said["lanes"]["on_demand"]["jobs"]) == (10, 7, 3)
     assert any(warning.startswith("7 jobs of profile default would fail") for warning in said["warnings"])
 
