@@ -26,6 +26,11 @@ REASONS: Final = {
     ("TickFunctionRole", "Quotas", "servicequotas:ListServiceQuotas"): NO_SERVICE_QUOTAS,
     ("TickFunctionRole", "Quotas", "servicequotas:ListAWSDefaultServiceQuotas"): NO_SERVICE_QUOTAS,
     ("TickFunctionRole", "Quotas", "*"): NO_SERVICE_QUOTAS,
+    (
+        "WorkFunctionRole",
+        "BatchJobs",
+        "bedrock:TagResource",
+    ): "AWS asks for it where a create brings tags; the embedded one asks for the create only",
     **{
         ("RunWorkflowRole", "#0", name): UNSEEN
         for name in (

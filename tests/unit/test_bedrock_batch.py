@@ -77,6 +77,14 @@ def test_a_create_has_one_name_as_token_too_and_the_exact_input(jobs, stub):
     assert create(jobs) == ARN
 
 
+def test_a_create_brings_the_tags_for_the_bill(jobs, stub):
+    anything = {name: ANY for name in ("jobName", "clientRequestToken", "roleArn", "modelId", "modelInvocationType",
+                                       "inputDataConfig", "outputDataConfig", "timeoutDurationInHours")}  # fmt: skip
+    wanted = {**anything, "tags": [{"key": "slackwater:run", "value": "r1"}]}
+    stub.add_response("create_model_invocation_job", {"jobArn": ARN}, wanted)
+    assert create(jobs, tags={"slackwater:run": "r1"}) == ARN
+
+
 def test_native_records_are_sent_as_an_invoke_model_job(jobs, stub):
     wanted = {name: ANY for name in ("jobName", "clientRequestToken", "roleArn", "modelId", "inputDataConfig")}
     wanted |= {"outputDataConfig": ANY, "timeoutDurationInHours": ANY, "modelInvocationType": "InvokeModel"}

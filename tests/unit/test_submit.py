@@ -36,6 +36,7 @@ def test_a_staged_shard_gets_one_job_whose_name_is_its_token(world):
             "input_key": f"v1/shards/{shard}/in.jsonl",
             "output_prefix": f"v1/shards/{shard}/out/",
             "timeout_h": 24,
+            "tags": {"slackwater:stack": "slackwater", "slackwater:profile": "default", "slackwater:run": "r1"},
         }
     ]
     assert world.shard(shard).state is ShardState.OPEN

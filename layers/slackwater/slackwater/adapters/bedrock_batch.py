@@ -60,9 +60,12 @@ class BatchJobs:
         input_key: str,
         output_prefix: str,
         timeout_h: int,
+        tags: Mapping[str, str] | None = None,
     ) -> str:
-        """Creates the job and gives its ARN; `name` is its `clientRequestToken` too: a repeat makes no second."""
+        """Creates the job and gives its ARN; `name` is its `clientRequestToken` too: a repeat makes no second. `tags`
+        are for the bill (cost allocation)."""
         bucket = self._buckets[region]
+        tagged = {"tags": [{"key": key, "value": value} for key, value in tags.items()]} if tags else {}
         answer = self._ask(
             "create",
             region,
@@ -74,6 +77,7 @@ class BatchJobs:
             inputDataConfig={"s3InputDataConfig": {"s3InputFormat": "JSONL", "s3Uri": f"s3://{bucket}/{input_key}"}},
             outputDataConfig={"s3OutputDataConfig": {"s3Uri": f"s3://{bucket}/{output_prefix}"}},
             timeoutDurationInHours=max(MIN_TIMEOUT_H, min(MAX_TIMEOUT_H, timeout_h)),
+            **tagged,
         )
         return str(answer["jobArn"])
 

@@ -5,7 +5,7 @@ leaves its region only when it is certain that no job of its name is there.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -49,6 +49,7 @@ class JobsPort(Protocol):
         input_key: str,
         output_prefix: str,
         timeout_h: int,
+        tags: Mapping[str, str] | None = None,
     ) -> str: ...
     def get(self, region: str, arn: str) -> BatchJob | None: ...
     def list(self, region: str, name_contains: str, *, since: datetime | None = None) -> Iterator[BatchJob]: ...
@@ -173,6 +174,7 @@ class Submit:
                 input_key=shard.input_key,
                 output_prefix=shard.output_prefix,
                 timeout_h=math.ceil((shard.deadline_at - now).total_seconds() / 3600),
+                tags=cost_tags(self._stack_arn, shard),
             )
         except BatchCallFailed as exc:
             return self._failed(shard, exc)
@@ -315,6 +317,16 @@ class Stop:
                     shard, state=ShardState.STOPPING, stop_asked_at=now, next_check_at=later(now, CHECK_S)
                 )
         return "stopping" if asked else "had ended"
+
+
+def cost_tags(stack_arn: str, shard: Shard) -> dict[str, str]:
+    """The tags of its batch job, by which a bill can be split: stack, profile, and the run or the pool of several runs.
+    Always the same for a shard, since a create that is repeated under its token must ask for the same."""
+    return {
+        "slackwater:stack": stack_arn.partition("/")[2].partition("/")[0] or "unnamed",
+        "slackwater:profile": shard.profile,
+        f"slackwater:{shard.owner_kind.value}": shard.owner,
+    }
 
 
 def find(jobs: JobsPort, shard: Shard) -> BatchJob | None:
