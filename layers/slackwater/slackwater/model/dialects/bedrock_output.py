@@ -14,6 +14,7 @@ _STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "no_lane": 400,
         "too_long_for_a_call": 400,
         "ValidationException": 400,
+        "budget": 402,
         "access_denied": 403,
         "ResourceNotFoundException": 404,
         "deadline_missed": 408,
@@ -25,7 +26,8 @@ _STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "ServiceUnavailableException": 503,
     }
 )
-"""`errorCode` is a number there: the HTTP status of the like error of *Converse*. 499: the caller gave it up."""
+"""`errorCode` is a number there: the HTTP status of the like error of *Converse*. 402 is no error of
+Converse's: nothing is left to pay it with. 499: the caller gave it up."""
 
 _OTHER: Final = 500
 _BATCH: Final = "batch_"
