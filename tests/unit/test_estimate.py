@@ -148,6 +148,24 @@ def test_a_cached_beginning_is_written_once_and_read_by_the_others():
     row = PRICES.row(HAIKU, "us-east-1", "global")
     names = ("cache_read", "cache_write_5m", "input", "output")
     read, write, plain, out = (pico_per_token(row[name]) for name in names)
+    alone = share.read.tokens * plain + share.written.tokens * out
+    assert share.cost_pico < alone / 2
+    each, odd = divmod(alone - share.cost_pico, 299 * (plain - read) - (write - plain))  # what the cache saves a token
+    assert (odd, each > 10_000) == (0, True)
+    assert not share.uncached
+    assert share.compared.home_on_demand_pico < share.read.tokens * pico_per_token(
+        PRICES.row(HAIKU, "us-east-1", "regional")["input"]
+    )
+
+
+def test_shares_name_the_regions_of_their_batch_jobs():
+    (share,) = estimated([line(n) for n in range(400)]).shares
+    assert (share.lane, set(share.regions)) == (Lane.BATCH, {"us-west-2", "us-east-1"})
+
+
+def test_jobs_that_no_lane_takes_are_in_no_sum_and_are_told():
+    lines = [line(n, lane="flex") for n in range(7)] + [line(n) for n in range(7, 10)]
+    said = document(estimated(lines))
     assert (said["jobs"], said["unplaced_jobs"], said["lanes"]["on_demand"]["jobs"]) == (10, 7, 3)
     assert any(warning.startswith("7 jobs of profile default would fail") for warning in said["warnings"])
 
