@@ -242,3 +242,11 @@ def test_calls_that_leave_their_preferred_route_are_counted(world):
     world.dispatch()
     assert world.runs.get("r1")["rerouted"] == JOBS
     assert all(row["region"] != ROUTES[0].region for row in world.stored())
+
+
+def test_the_batch_jobs_that_left_a_job_over_are_among_its_attempts(world):
+    unit = Unit("p2", "pack", "00000", "on_demand", bits.pack([0]), first_line=1, generation=3, jobs=1, rescued=True)
+    world.runs.register("r1", [unit])
+    world.dispatch(message=PackMessage("r1", "p2", "00000"))
+    (row,) = world.stored()
+    assert (row["attempts"], row["rescued"]) == (3, True)
