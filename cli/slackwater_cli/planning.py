@@ -79,8 +79,7 @@ def plan_of(screen: Screen, order: Order) -> None:
     for path in order.history:
         history = history + read_history(path)
     if order.save_history is not None:
-        order.save_history.write_bytes(orjson.dumps(history.to_json(), option=orjson.OPT_INDENT_2) + b"\n")
-        screen.note(f"wrote {order.save_history}")
+        _save(screen, history, order.save_history)
     planner = Planner(
         profiles=setting.profiles,
         prices=prices,
@@ -103,6 +102,14 @@ def plan_of(screen: Screen, order: Order) -> None:
     if not screen.json:
         screen.show(plan_view(estimate, order.file))
     screen.document(said)
+
+
+def _save(screen: Screen, history: History, path: Path) -> None:
+    try:
+        path.write_bytes(orjson.dumps(history.to_json(), option=orjson.OPT_INDENT_2) + b"\n")
+    except OSError as error:
+        raise Complaint(f"--save-history {path}: {error.strerror or error}") from None
+    screen.note(f"wrote {path}")
 
 
 def read_history(path: Path) -> History:
@@ -154,7 +161,7 @@ def _estimate(estimator: Estimator, order: Order, setting: Setting) -> Estimate:
     if order.file == STDIN:
         return _of_file(estimator, order, name, setting.now, sys.stdin.buffer, 0)
     path = Path(order.file)
-    if not path.is_file():
+    if path.is_dir() or not path.exists():  # a pipe is as good as a file
         raise Complaint(f"there is no file {order.file}: name one, or give `-` and send the lines to standard input")
     try:
         with path.open("rb") as file:

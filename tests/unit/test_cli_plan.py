@@ -142,6 +142,8 @@ def test_history_of_a_run_is_used_saved_and_read_again(questions, capsys, tmp_pa
         (["questions.jsonl", "--request-type", "telepathy"], "--request-type: must be one of"),
         (["questions.jsonl", "--lane", "fast"], "--lane: must be one of on_demand, flex, batch"),
         ([*NOVA, *ALIKE, "--lane", "fast"], "--lane: must be one of on_demand, flex, batch"),
+        (["questions.jsonl", "--history", "questions.json", "--save-history", "no/where.json"], "--save-history no"),
+        (["."], "there is no file ."),
         (["gone.jsonl"], "there is no file gone.jsonl"),
         (["empty.jsonl"], "the file has no line"),
         (["prose.txt"], "the first is line 1: the line is no valid JSON"),
@@ -151,6 +153,7 @@ def test_bad_input_ends_with_2_and_one_line_that_says_what_to_mend(arguments, wo
     (tmp_path / "empty.jsonl").touch()
     (tmp_path / "prose.txt").write_text("Once upon a time\nthere was a file.\n")
     (tmp_path / "odd.json").write_text("{")
+    (tmp_path / "questions.json").write_text('{"v": 1, "history": []}')
     assert run("plan", *arguments, "--json") == 2
     out, err = capsys.readouterr()
     assert words in json.loads(out)["error"]["message"]

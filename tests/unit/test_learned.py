@@ -159,6 +159,8 @@ def test_a_runs_files_tell_lengths_and_ratio_of_its_profile():
         None,
         {"run_id": "another", "reckoned": {"mine": {"jobs": 1, "input_tokens": 1, "max_output_tokens": 1}}},
         {"run_id": RUN},
+        {"run_id": RUN, "reckoned": {"mine": {"jobs": 1, "input_tokens": None}}},
+        {"run_id": RUN, "reckoned": {"mine": 7}},
         {"run_id": RUN, "reckoned": {"mine": {"jobs": 2, "input_tokens": 20}}},
         {"run_id": RUN, "reckoned": {name: {"jobs": 1, "input_tokens": 1} for name in ("a", "b")}},
     ],

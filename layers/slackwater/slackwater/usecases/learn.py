@@ -66,4 +66,7 @@ def _reckoned(receipt: Mapping[str, Any]) -> tuple[str | None, int, int]:
     if not isinstance(reckoned, dict) or len(reckoned) != 1:
         return None, 0, 0
     ((profile, load),) = reckoned.items()
-    return profile, load["jobs"], load["input_tokens"]
+    counts = [load.get(name) for name in ("jobs", "input_tokens")] if isinstance(load, dict) else []
+    if not counts or any(type(count) is not int or count < 0 for count in counts):
+        return None, 0, 0
+    return profile, *counts
