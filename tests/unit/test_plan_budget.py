@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from slackwater.model.profile import Budget, Profiles, shipped_profiles
 from tests.unit.test_plan import Run, line
@@ -27,9 +29,10 @@ def test_a_cap_makes_more_and_smaller_batch_jobs_of_the_same_records() -> None:
     assert min(shards(under)) >= 100
 
 
-def test_a_cap_that_holds_not_even_a_hundred_records_refuses_nothing_before_the_money_is_gone() -> None:
-    under = Run([line(number) for number in range(300)], profiles=profiles(run_usd="0.000001")).place()
-    assert min(shards(under)) >= 100
-    went = under.lines()
-    assert sorted(number for number, _ in went) == list(range(1, 301))
-    assert "budget" not in {where for _, where in went}
+@given(st.integers(100, 900))
+@settings(max_examples=15)
+def test_a_small_cap_leaves_no_record_over_for_which_batch_was_asked(number: int) -> None:
+    lines = [line(n, lane="batch") for n in range(number)]
+    under = Run(lines, profiles=profiles(run_usd="0.000001")).place()
+    assert sum(shards(under)) == number and min(shards(under)) >= 100
+    assert sorted(n for n, _ in under.lines()) == list(range(1, number + 1))

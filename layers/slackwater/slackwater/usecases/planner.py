@@ -313,7 +313,8 @@ class Planner:
             for way in entry.decision.ways
             if way.lane is Lane.BATCH and way.cost_pico is not None
         ]
-        return affordable(caps, max(costs, default=0), max_tokens=named.max_tokens, most=MAX_RECORDS)
+        fits = affordable(caps, max(costs, default=0), max_tokens=named.max_tokens, most=MAX_RECORDS)
+        return max(fits, 2 * self._min_records(profile))  # any number of records can be cut into such jobs
 
     def _max_bytes(self, profile: str) -> int:
         named = self._profiles.named(profile)
@@ -335,7 +336,7 @@ class Planner:
         cut = cut_shards(
             loads,
             [(route.region, route.weight) for route in routes],
-            max_records=max(self._min_records(name), min(self._max_records(name), self._affordable(name, classes))),
+            max_records=min(self._max_records(name), self._affordable(name, classes)),
             max_bytes=self._max_bytes(name),
             min_records=self._min_records(name),
         )
