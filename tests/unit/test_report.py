@@ -307,3 +307,11 @@ def test_the_heights_of_the_stack_end_at_what_was_counted():
     assert re.search(r"answered on demand</span><b>1</b>", page)
     batch = re.search(r'<path d="([^"]+)" class="fill lane-batch">', page).group(1)
     assert "V333" in batch  # two thirds of the height, from above
+
+
+def test_the_reasons_of_the_plan_are_told_and_no_more_than_fit():
+    one = {"jobs": 3, "profile": "p", "traits": [], "lane": "batch", "reasons": [f"because {HOSTILE}", "cheap"]}
+    page = read(story(receipt=receipt(choices=[one] * 9 + [one | {"lane": None}])))
+    assert "3 jobs planned for batch: because <script>" in page.text
+    assert "2 more in receipt.json" in page.text
+    assert "script" not in page.names

@@ -12,6 +12,7 @@ from slackwater.model import names
 from slackwater.model.clock import iso
 from slackwater.model.errors import Missing
 from slackwater.model.job import Lane
+from slackwater.policy.quota import Meter, Pool
 from slackwater.policy.quota_limits import BY_HAND, Told
 from slackwater.report.data import BatchJob
 from slackwater.usecases.run_report import RunReport
@@ -80,7 +81,18 @@ def test_the_page_names_the_home_region_the_plan_and_refusals_of_the_run(parts, 
     plan = {
         "v": 1,
         "forecast": {"p50_s": 7200, "p95_s": 28_800, "basis": "prior", "n": 0},
-        "classes": [{"plan": {"lane": "batch", "expected_finish": iso(START + timedelta(hours=8))}}],
+        "classes": [
+            {
+                "profile": "default",
+                "traits": [],
+                "plan": {
+                    "lane": "batch",
+                    "jobs": 2,
+                    "expected_finish": iso(START + timedelta(hours=8)),
+                    "reasons": ["batch: the cheapest of those in time"],
+                },
+            }
+        ],
         "lanes": {"batch": {"jobs": 2, "expected_cost_usd": 0.5}},
         "warnings": [],
     }
@@ -151,3 +163,19 @@ def test_a_limit_is_what_the_quota_ledger_holds(parts, clock, table):
     aggregator(parts, Ledger(), clock)("r1")
     page = maker.rebuilt("r1", [parts.get("v1/runs/r1/results.jsonl")])
     assert "limit 40 a minute (told by hand)" in page
+
+
+def test_a_learned_limit_is_what_was_measured_not_what_is_tried_long_after(parts, clock):
+    measured = Meter(
+        throttles=3, learned_per_s=4 / 60, throttled_at_s=START.timestamp() - 7200, since_s=START.timestamp() - 7200,
+        hold_s=8.0, recent_at_s=START.timestamp(), full_at_s=START.timestamp(),
+    )  # fmt: skip
+
+    class Learned(NoQuotas):
+        def get(self, pool):
+            return Pool(requests=measured), None
+
+    whole = aggregator(parts, Ledger(), clock)
+    whole._report._quotas = Learned()
+    whole("r1")
+    assert "limit 4 a minute (learned)" in page_of(parts)

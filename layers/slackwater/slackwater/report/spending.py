@@ -34,8 +34,9 @@ def spending(story: Story) -> Markup:
     whole = max([amount for amount in (cost, *(other.cost_usd for other in others)) if amount is not None], default=0)
     return section(
         "What it cost, and would have cost",
-        figure([_paid(receipt, cost, whole), [_bar_of(other, whole) for other in others]]),
+        figure(_paid(receipt, cost, whole)),
         _lanes(receipt),
+        figure([_bar_of(other, whole) for other in others]),
         tag("h3", "By region that was called"),
         _regions(receipt),
         behind(

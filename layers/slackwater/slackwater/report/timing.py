@@ -22,6 +22,7 @@ _ENDS: Final = {
     "Failed": "failed",
 }
 SHOWN_JOBS: Final = 24
+SHOWN_CHOICES: Final = 8
 _NEAR: Final = 0.4  # a deadline this far behind the end, in parts of the run, is drawn
 
 
@@ -194,6 +195,7 @@ def forecast(story: Story) -> Markup:
     return section(
         "Forecast against what happened",
         [_forecast(*row) for row in rows] if rows else _no_batch(story),
+        _why(story),
         _plan(story),
         id_="forecast",
     )
@@ -267,6 +269,29 @@ def _took(took: Sequence[float]) -> str:
     if len(took) == 1 or min(took) == max(took):
         return f"took {span(took[0])}"
     return f"took {span(min(took))} to {span(max(took))}"
+
+
+def _why(story: Story) -> Child:
+    """Why the plan sent jobs where it did, as the receipt has it."""
+    choices = story.receipt.get("choices") or ()
+    if not choices:
+        return None
+    said = [
+        tag(
+            "li",
+            tag("b", counted(one["jobs"], "job")),
+            " ",
+            "by no lane" if one["lane"] is None else f"planned for {str(one['lane']).replace('_', ' ')}",
+            tag("i", ": ", "; ".join(map(str, one.get("reasons") or ("no reason is recorded",)))),
+        )
+        for one in choices[:SHOWN_CHOICES]
+    ]
+    more = len(choices) - SHOWN_CHOICES
+    return [
+        tag("h3", "Why it went this way"),
+        tag("ul", said, class_="plainly"),
+        tag("p", f"{more} more in receipt.json.", class_="note") if more > 0 else None,
+    ]
 
 
 def _plan(story: Story) -> Child:

@@ -14,8 +14,9 @@ from slackwater.model.lines import batches
 from slackwater.model.profile import Profiles
 from slackwater.model.run import RunKind
 from slackwater.model.timeline import Timeline
+from slackwater.policy.quota import MINUTE_S
 from slackwater.policy.quota import Pool as QuotaPool
-from slackwater.policy.quota_limits import Told, reading
+from slackwater.policy.quota_limits import Known, Told, reading
 from slackwater.report.data import BatchJob, Limit, Planned, Pool, Story
 from slackwater.report.page import report
 from slackwater.usecases.admission import pool_name
@@ -140,7 +141,10 @@ class RunReport:
         region, family, model = pool.split("|", 2)
         state, told = self._quotas.get(pool)
         found = reading(state.requests, self._clock.now().timestamp())
-        limit = Limit(found.per_minute, found.known.value, None if told is None else told.by)
+        per_minute, learned = found.per_minute, state.requests.learned_per_s
+        if found.known is Known.LEARNED and learned is not None:
+            per_minute = learned * MINUTE_S  # as measured: what is allowed grows from there, to find the limit again
+        limit = Limit(per_minute, found.known.value, None if told is None else told.by)
         return Pool(region, family, model, tuple(routes), limit)
 
 
