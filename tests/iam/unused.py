@@ -7,6 +7,7 @@ NOT_FOUND: Final = (
     "S3 says 404 for a missing key only to who may list the bucket, else 403; the embedded S3 always says 404"
 )
 NO_SERVICE_QUOTAS: Final = "there is no Service Quotas in the embedded AWS: nothing there asks for a use of it"
+NO_APPLICATION_PROFILE: Final = "no route of the walk's profiles names an application inference profile"
 UNSEEN: Final = "Step Functions calls its functions inside the embedded AWS, which asks no policy for that"
 
 REASONS: Final = {
@@ -26,6 +27,8 @@ REASONS: Final = {
     ("TickFunctionRole", "Quotas", "servicequotas:ListServiceQuotas"): NO_SERVICE_QUOTAS,
     ("TickFunctionRole", "Quotas", "servicequotas:ListAWSDefaultServiceQuotas"): NO_SERVICE_QUOTAS,
     ("TickFunctionRole", "Quotas", "*"): NO_SERVICE_QUOTAS,
+    ("RouteFunctionRole", "Models", "application-inference-profile/*"): NO_APPLICATION_PROFILE,
+    ("DispatchFunctionRole", "Models", "application-inference-profile/*"): NO_APPLICATION_PROFILE,
     (
         "WorkFunctionRole",
         "BatchJobs",

@@ -178,3 +178,21 @@ def test_the_priority_tier_is_on_the_routes_of_calls_and_in_their_price_and_nowh
     usual = resolve_routes(profile.model_copy(update={"tier": Tier.DEFAULT}), CAPABILITY, PRICES)
     price = typical_price(PRICES)
     assert price(offer.calling[0]) * 4 == price(usual[0]) * 7  # 1.75 times
+
+
+ARN = "arn:aws:bedrock:us-west-2:123456789012:application-inference-profile/abc123def456"
+
+
+def test_a_route_may_be_called_by_an_application_inference_profile_and_stays_the_route_it_was():
+    route = {"region": "us-west-2", "via": "global", "application_profile": ARN}
+    profile = Profiles.from_bytes(document(routes=[route])).named("mine")
+    (found,) = resolve_routes(profile, CAPABILITY, PRICES)
+    assert found.called == ARN
+    assert (found.model_id, found.kind) == (f"global.{HAIKU}", "global")  # quota, price and name are the model's own
+    assert ARN not in found.name
+
+
+@pytest.mark.parametrize("arn", [ARN.replace("us-west-2", "us-east-1"), "my-profile", ARN.replace("application-", "")])
+def test_an_application_profile_is_an_arn_of_the_routes_own_region(arn):
+    problems = refused(document(routes=[{"region": "us-west-2", "via": "global", "application_profile": arn}]))
+    assert problems[0].field.startswith("routes[0]")

@@ -50,7 +50,7 @@ class BedrockRuntime:
             raise CallFailed("ValidationException", Fault.JOB) from None
         began = time.perf_counter()
         try:
-            response = client.converse(modelId=route.model_id, **asked, **sent)
+            response = client.converse(modelId=route.called, **asked, **sent)
         except ClientError as exc:
             raise _failure(exc) from None
         except BotoCoreError as exc:  # its text may quote the request's parameters: only its name is kept
@@ -69,7 +69,7 @@ class BedrockRuntime:
         body, json = orjson.dumps(request.body), "application/json"
         began = time.perf_counter()
         try:
-            response = client.invoke_model(modelId=route.model_id, body=body, contentType=json, accept=json, **asked)
+            response = client.invoke_model(modelId=route.called, body=body, contentType=json, accept=json, **asked)
             written = response["body"].read()
         except ClientError as exc:
             raise _failure(exc) from None

@@ -42,6 +42,12 @@ class Route:
     kind: str  # price row: `regional` or `global`
     weight: int = 1
     tier: str = "default"
+    application_profile: str | None = None  # the ARN to call by in place of `model_id`: the same model, tagged
+
+    @property
+    def called(self) -> str:
+        """What goes into `modelId` of a call."""
+        return self.application_profile or self.model_id
 
     @property
     def name(self) -> str:

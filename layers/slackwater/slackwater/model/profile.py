@@ -35,6 +35,9 @@ DEFAULT_PROFILE = "default"
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # a segment of S3 keys and part of derived ids
+_APPLICATION_PROFILE = (
+    r"^arn:aws(-[^:]+)?:bedrock:[a-z0-9-]+:[0-9]{12}:application-inference-profile/[a-zA-Z0-9.:-]{1,200}$"
+)
 _REGION = re.compile(r"[a-z]{2,5}(?:-[a-z]+){1,2}-\d{1,2}")
 
 
@@ -132,6 +135,18 @@ class RouteSpec(BaseModel):
         description="`in-region` (the plain model id), or the prefix of AWS's inference profile: global, us, eu …",
     )
     weight: int = Field(default=1, ge=1, le=1000, description="Its share, for the mode `weighted`.")
+    application_profile: str | None = Field(
+        default=None,
+        pattern=_APPLICATION_PROFILE,
+        description="ARN of an application inference profile of this region, made from what `via` names: its calls go"
+        " by it, so that the bill shows them under its tags.",
+    )
+
+    @model_validator(mode="after")
+    def _of_its_region(self) -> Self:
+        if self.application_profile is not None and self.application_profile.split(":")[3] != self.region:
+            raise ValueError(f"the application profile must be one of the route's region, {self.region}")
+        return self
 
 
 class Profile(BaseModel):

@@ -1,6 +1,7 @@
 """A profile's wishes against what AWS offers: the concrete routes of its calls and of its batch jobs."""
 
 from collections.abc import Container, Iterable, Sequence
+from dataclasses import replace
 from typing import NoReturn
 
 from slackwater.model.job import Lane, Route
@@ -33,7 +34,10 @@ def resolve_routes(profile: Profile, capability: Capability, prices: PriceBook, 
             _refuse(name, "residency", given, f"one of {', '.join(words)}: {profile.model} has no route there")
     else:
         routes = tuple(
-            _route(_way_of(spec, index, profile, capability, name), spec.weight, profile.tier)
+            replace(
+                _route(_way_of(spec, index, profile, capability, name), spec.weight, profile.tier),
+                application_profile=spec.application_profile,
+            )
             for index, spec in enumerate(profile.routes)
         )
     without = [r.region for r in routes if profile.tier is Tier.PRIORITY and not _has_priority(r, prices)]
@@ -50,7 +54,7 @@ def flex_routes(routes: Iterable[Route], capability: Capability) -> tuple[Route,
     for route in routes:
         way = capability.way(route.base_model, route.region, _prefix(route))
         if way is not None and way.flex:
-            found.append(Route(route.region, route.model_id, route.base_model, route.kind, route.weight, "flex"))
+            found.append(replace(route, tier="flex"))
     return tuple(found)
 
 
