@@ -17,6 +17,7 @@ REASONS = {
     "empty_input": "the file has no line, so there was nothing to run",
     "not_jsonl": "no line of the file is a JSON object: send JSON Lines, one object a line",
 }
+WAYS = {"on_demand": "on demand", "home_only": "at home only", "best_possible": "at best"}
 MONEY = ("cost_usd", "list_usd", "saved_usd")
 
 
@@ -117,6 +118,7 @@ def _money(receipt: Mapping[str, Any]) -> Table:
         "cost": words.usd(receipt["cost_usd"]) + known,
         "list": f"{words.usd(receipt['list_usd'])}  (on demand in the home region)",
         "saved": Text(saved, style="bold"),
+        **_otherwise(receipt),
         "repeats": words.count(receipt["repeats"]),
         "deadline": f"{words.moment(receipt.get('deadline'))}, finished {words.moment(receipt['finished_at'])}",
         "prices": str(receipt["price_version"]),
@@ -124,6 +126,27 @@ def _money(receipt: Mapping[str, Any]) -> Table:
     for name, value in rows.items():
         grid.add_row(Text(name, style="dim"), value)
     return grid
+
+
+def _otherwise(receipt: Mapping[str, Any]) -> dict[str, str | Text]:
+    """What the same answers would have cost another way, what rescue cost, and whether Bedrock's counts agree; as far
+    as the receipt says so, and there is something to say."""
+    rows: dict[str, str | Text] = {}
+    told = []
+    for name, one in receipt.get("counterfactuals", {}).items():
+        if one["jobs"]:
+            some = "" if not one["unknown_jobs"] else f" (for {words.count(one['jobs'])})"
+            told.append(f"{WAYS.get(name, name)} {words.usd_short(one['cost_usd'])}{some}")
+    if told:
+        rows["otherwise"] = ", ".join(told)
+    if receipt.get("rescued_jobs"):
+        extra = words.usd(receipt["rescue_usd"])
+        rows["rescue"] = f"{words.counted(receipt['rescued_jobs'], 'job')} left over by batch, {extra} more than batch"
+    found = receipt.get("reconciliation", {})
+    if found.get("batch_jobs"):
+        silent = f", {found['unreported']} without a manifest" if found["unreported"] else ""
+        rows["manifests"] = f"{found['agreeing']} of {words.counted(found['batch_jobs'], 'batch job')} agree{silent}"
+    return rows
 
 
 def _errors(errors: Mapping[str, int]) -> Text:

@@ -122,6 +122,24 @@ def test_a_doubled_row_is_taken_once_and_foreign_and_broken_lines_are_counted(wo
     }  # fmt: skip
 
 
+def test_what_the_manifest_counts_is_noted_beside_what_the_rows_took(world):
+    shard = world.file_run(120)
+    world.opened(shard)
+    world.bedrock.ends(output=lambda records: all_answered(records[:110]))
+    ((_, bucket, key),) = [
+        (region, store, key)
+        for region, store in world.bedrock._stores.items()
+        for key in store.keys("v1/shards/")
+        if key.endswith("manifest.json.out")
+    ]
+    bucket.put(key, b'{"inputTokenCount": 1200, "outputTokenCount": 600, "processedRecordCount": 120}')
+    finished(world, shard)
+    counts = world.shards.settled_counts([shard, "unknown"])[shard]
+    assert (counts["row_input_tokens"], counts["manifest_input_tokens"]) == (1100, 1200)
+    assert (counts["row_output_tokens"], counts["manifest_output_tokens"]) == (550, 600)
+    assert (counts["unanswered"], counts["region"]) == (10, "us-west-2")
+
+
 @pytest.mark.promise(5)
 def test_a_record_that_the_model_refuses_fails_and_one_that_met_an_error_is_called(world):
     shard = world.file_run(150)

@@ -15,6 +15,8 @@ from slackwater.model.usage import Usage
 from slackwater.policy.capability import load_capability
 from slackwater.policy.counterfactuals import Account, otherwise
 from slackwater.policy.prices import list_pico, load_price_book
+from slackwater_cli.receipts import receipt_view
+from slackwater_cli.screen import Screen
 from tests.unit.rig import HAIKU, START, SettledShards, aggregator, job
 from tests.unit.test_aggregate import Ledger, put_part, survey
 
@@ -157,6 +159,17 @@ def test_a_batch_job_whose_manifest_counts_other_tokens_is_named_with_both_numbe
          "unknown_usage": 0},
     ]  # fmt: skip
     assert [w for w in receipt["warnings"] if "s1" in w and "1,009 input" in w and "1 record without a line" in w]
+
+
+def test_people_see_the_other_ways_the_rescue_and_the_manifests(bucket, clock, capsys):
+    counts = {"s1": {"region": "us-west-2", "row_input_tokens": 9, "row_output_tokens": 3}}
+    receipt = told(bucket, clock, [row(1, lane=Lane.BATCH), row(2, rescued=True)], counts)
+    Screen().show(receipt_view(receipt))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "on demand $0.00300, batch $0.00150, at home only $0.00248" in shown
+    assert "flex" not in shown.partition("otherwise")[2].partition("rescue")[0]  # no price: not said, and not zero
+    assert "1 job left over by batch" in shown
+    assert "0 of 1 batch job agree, 1 without a manifest" in shown
 
 
 def test_batch_jobs_of_a_queue_run_are_found_by_its_parts(bucket, clock):
