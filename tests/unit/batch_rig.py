@@ -328,7 +328,7 @@ class BatchWorld:
             documents=self.home,
             profiles=self.applied,
             join=PoolRecords(pools=self.pools, clock=self.clock, forecast=PRIOR, drain_jobs_per_s=DRAIN),
-            register=self.runs.register,
+            settle=self.settle,
         )
         watch = CanaryWatch(
             ledger=Canaries(self.table, self.clock), parts=self.parts, clock=self.clock, note=self.runs.update

@@ -141,6 +141,15 @@ def test_placing_a_remainder_again_joins_no_second_pool(world):
     assert world.meta()["unsettled"] == 1
 
 
+@pytest.mark.promise(3)
+def test_a_remainder_that_comes_too_late_is_called_and_drags_no_others_along(world):
+    dropped(world, "r2", 70)
+    dropped(world, "r1", 60, deadline_s=8 * 3600)
+    assert (world.pools.newest(KEY).count, world.pools.newest(KEY).state) == (70, "open")
+    assert [len(lines) for lines in world.waiting("r1").values()] == [60]
+    assert len(world.packs.sent) == 1 and world.meta("r1")["unsettled"] == 1
+
+
 def test_a_remainder_joins_the_next_pool_when_one_has_just_closed(world):
     dropped(world, "r1", 60)
     world.pools.shift(world.pools.newest(KEY).pool, "open", "closed", next_check_at=world.clock.now())

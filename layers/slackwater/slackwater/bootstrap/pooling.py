@@ -29,7 +29,7 @@ class PoolingKit(QueueKit, ProfiledKit):
             documents=self.store,
             profiles=self.profiles,
             join=PoolRecords(pools=self.pools, clock=self.clock, forecast=PRIOR, drain_jobs_per_s=drain),
-            register=self.runs.register,
+            settle=self.settle,
         )
 
     @cached_property

@@ -23,6 +23,7 @@ from slackwater.usecases.packs import packs_of
 from slackwater.usecases.ports import Documents
 from slackwater.usecases.stage import MAX_RECORDS, StageRecord
 
+AFTER_POOL: Final = 2  # the generation of packs that waited in a pool first
 POOLED: Final = "pooled"
 """The kind of such a unit."""
 
@@ -126,13 +127,20 @@ class PoolRecords:
         self._forecast = forecast
         self._drain_jobs_per_s = drain_jobs_per_s
 
+    def too_late(self, unit: PooledUnit) -> bool:
+        """Whether a pool that takes the unit would be released at once, with all the others in it."""
+        return self._clock.now() >= self._latest(unit)
+
+    def _latest(self, unit: PooledUnit) -> datetime:
+        return latest_start(unit.deadline, self._forecast, unit.jobs / self._drain_jobs_per_s)
+
     def __call__(self, unit: PooledUnit, key: str, name: str, profile: Profile, version: str) -> bool:
         """`key` is the pool's (usecases.pools.pool_key). False if the unit has ended, or is in a pool already. May be
         done again. Raises ValueError for what no pool can hold."""
         room = whole_room(profile)
         if unit.jobs > room.max_count or unit.bytes > room.max_bytes:
             raise ValueError(f"unit {unit.unit} of {unit.run_id} is too large for any pool")
-        latest = latest_start(unit.deadline, self._forecast, unit.jobs / self._drain_jobs_per_s)
+        latest = self._latest(unit)
         opening: dict[str, Any] = {
             "deadline": unit.deadline,
             "next_check_at": min(latest, later(self._clock.now(), MAX_WAIT_S)),

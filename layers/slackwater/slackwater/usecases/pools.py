@@ -20,7 +20,7 @@ from slackwater.policy.forecast import Forecast
 from slackwater.policy.pooling import MAX_WAIT_S, PoolLoad, PoolStep, pool_step
 from slackwater.usecases.claims import Mine
 from slackwater.usecases.onward import Onward, Parcel
-from slackwater.usecases.pooled import SettlePort, packs_of_records, records_of
+from slackwater.usecases.pooled import AFTER_POOL, SettlePort, packs_of_records, records_of
 from slackwater.usecases.ports import Documents
 from slackwater.usecases.stage import StageRecord
 
@@ -30,7 +30,6 @@ UPLOADS_AT_ONCE: Final = 8
 JOBS_A_BLOCK: Final = 1_000
 NOT_TERMS: Final = ("budget", "default_deadline", "description", "max_tokens", "max_tokens_max", "max_tokens_min")
 """Fields of a profile that say nothing of where, how and for how much a batch job runs."""
-AFTER_POOL: Final = 2  # the generation of packs that waited in a pool first
 AGAIN_S: Final = 600.0  # a pool whose work message was lost gets another one
 
 

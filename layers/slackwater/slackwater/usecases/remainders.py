@@ -39,6 +39,10 @@ class PoolsPort(Protocol):
     def saw(self, key: str, jobs: int) -> float: ...
 
 
+class SettlePort(pooled.SettlePort, Protocol):
+    def release(self, run_id: str, units: Sequence[Unit]) -> None: ...
+
+
 class Pinned(Protocol):
     def pinned(self, version: str) -> Profiles: ...
 
@@ -97,12 +101,12 @@ class PoolRemainder:
         documents: Documents,
         profiles: Pinned,
         join: pooled.PoolRecords,
-        register: Callable[[str, Sequence[Unit]], None],
+        settle: SettlePort,
     ) -> None:
         self._documents = documents
         self._profiles = profiles
         self._join = join
-        self._register = register
+        self._settle = settle
 
     def __call__(
         self,
@@ -118,9 +122,13 @@ class PoolRemainder:
         named = self._profiles.pinned(version).named(profile)
         (kind,) = {request_type(record.request) for record in records}
         unit = pooled.store(self._documents, run_id, records, generation)
-        self._register(run_id, [pooled.unit_of(unit, lane, len(records), generation)])
+        self._settle.release(run_id, [pooled.unit_of(unit, lane, len(records), generation)])
         deadline = min(pooled.job_of(record).deadline for record in records)
         entered = PooledUnit(unit, run_id, lane.value, len(records), _size(records), deadline)
+        if self._join.too_late(entered):  # much time has passed since it was decided: others must not pay for it
+            packs = pooled.packs_of_records(run_id, lane.value, records, generation=pooled.AFTER_POOL)
+            self._settle.unit(run_id, unit, f"pack-{unit}", {}, packs)
+            return
         self._join(entered, pool_key(named, kind), profile, named, version)
 
 
