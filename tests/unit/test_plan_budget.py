@@ -36,3 +36,11 @@ def test_a_small_cap_leaves_no_record_over_for_which_batch_was_asked(number: int
     under = Run(lines, profiles=profiles(run_usd="0.000001")).place()
     assert sum(shards(under)) == number and min(shards(under)) >= 100
     assert sorted(n for n, _ in under.lines()) == list(range(1, number + 1))
+
+
+def test_a_plan_warns_of_each_cap_that_may_not_hold_it_and_of_no_other() -> None:
+    lines = [line(number) for number in range(200)]
+    assert Run(lines, profiles=profiles(run_usd="100", day_usd="100")).plan["warnings"] == []
+    (said,) = Run(lines, profiles=profiles(run_usd="0.01", day_usd="100")).plan["warnings"]
+    assert said.startswith("budget.run_usd of profile default, 0.01 USD: all jobs together may cost 0.0")
+    assert said.endswith("what the money does not reach fails as budget")

@@ -23,6 +23,7 @@ from slackwater.policy.remainder import Remainder
 from slackwater.policy.routes import batch_routes, batch_shares, batch_types, flex_routes, resolve_routes, typical_price
 from slackwater.usecases.drains import RouteDrains, quotas_of
 from slackwater.usecases.forecasts import ForecastsPort, Priors
+from slackwater.usecases.plan_caps import cap_warnings
 from slackwater.usecases.planned import (
     ClassPlan,
     GroupPlan,
@@ -125,7 +126,10 @@ class Planner:
             "groups": group_documents,
             "lanes": lanes_document(classes, groups),
             "items": map_items(survey.blocks, classes, group_documents),
-            "warnings": plan_warnings(classes),
+            "warnings": [
+                *plan_warnings(classes),
+                *cap_warnings(classes, self._profiles.profiles, self._max_cost_pico),
+            ],
             "remainders": [decided.as_json() for decided in self._remainders],
         }
 
