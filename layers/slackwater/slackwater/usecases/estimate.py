@@ -147,6 +147,7 @@ class Estimator:
                 "`slackwater prices show`, refresh the price table, or choose another model",
                 "/model",
             )
+        nowhere = _unplaced(classes, found.accepted - placed)
         return Estimate(
             dialect=found.dialect,
             lines=found.lines,
@@ -158,7 +159,9 @@ class Estimator:
             planned_at=now,
             deadline=due,
             price_version=self._prices.version,
-            warnings=tuple(dict.fromkeys([*found.warnings, *_unplaced(classes), *warnings_of(shares)])),
+            warnings=tuple(
+                dict.fromkeys([*found.warnings, *_unplaced(classes, found.accepted - placed), *warnings_of(shares)])
+            ),
             risks=tuple(dict.fromkeys([*_late(classes), *risks_of(shares)])),
         )
 
@@ -304,8 +307,14 @@ def _part(total: Load, jobs: int) -> Load:
     return Load(jobs, *part)
 
 
-def _unplaced(classes: Sequence[ClassPlan]) -> list[str]:
+def _unplaced(classes: Sequence[ClassPlan], jobs: int) -> list[str]:
+    """Why `jobs` jobs have no lane."""
     found = []
+    nowhere = jobs - sum(entry.total.jobs for entry in classes if entry.decision.lane is None)
+    if nowhere:
+        found.append(
+            f"{counted(nowhere, 'job')} would fail: the lane batch was asked for, and no batch job can hold them"
+        )
     for entry in classes:
         if entry.decision.lane is None:
             who = f"{counted(entry.total.jobs, 'job')} of profile {entry.jobs.key.profile}"
