@@ -173,11 +173,11 @@ def test_jobs_that_no_lane_takes_are_in_no_sum_and_are_told():
 def test_what_asked_for_batch_and_fits_in_no_batch_job_is_told():
     small = PROFILES.named("default").model_copy(update={"batch_max_bytes": 5_000_000})
     profiles = Profiles(v=1, profiles={"default": small})
-    large = {"messages": [{"role": "user", "content": [{"text": "x" * 2_400_000}]}]}
-    lines = [line(n, lane="batch", request=large if 150 <= n < 156 else {}) for n in range(300)]
+    large = {"messages": [{"role": "user", "content": [{"text": "x" * 7_000}]}]}  # a block of them is above the limit
+    lines = [line(n, lane="batch", request=large if n >= 1_000 else {}) for n in range(1_900)]
     said = document(estimated(lines, profiles=profiles))
     assert said["unplaced_jobs"] > 0
-    assert said["lanes"]["batch"]["jobs"] + said["unplaced_jobs"] == said["jobs"] == 300
+    assert said["lanes"]["batch"]["jobs"] + said["unplaced_jobs"] == said["jobs"] == 1_900
     assert f"{said['unplaced_jobs']} jobs would fail: the lane batch was asked for" in said["warnings"][0]
 
 

@@ -159,9 +159,7 @@ class Estimator:
             planned_at=now,
             deadline=due,
             price_version=self._prices.version,
-            warnings=tuple(
-                dict.fromkeys([*found.warnings, *_unplaced(classes, found.accepted - placed), *warnings_of(shares)])
-            ),
+            warnings=tuple(dict.fromkeys([*found.warnings, *nowhere, *warnings_of(shares)])),
             risks=tuple(dict.fromkeys([*_late(classes), *risks_of(shares)])),
         )
 
