@@ -20,6 +20,8 @@ REASONS: Final = {
     ("SurveyFunctionRole", "Keys", "DataBucket"): NOT_FOUND,
     ("PlanFunctionRole", "Keys", "s3:ListBucket"): NOT_FOUND,
     ("PlanFunctionRole", "Keys", "DataBucket"): NOT_FOUND,
+    ("PlaceFunctionRole", "Keys", "s3:ListBucket"): NOT_FOUND,
+    ("PlaceFunctionRole", "Keys", "DataBucket"): NOT_FOUND,
     ("AnnounceFunctionRole", "Keys", "s3:ListBucket"): NOT_FOUND,
     ("AnnounceFunctionRole", "Keys", "DataBucket"): NOT_FOUND,
     ("TickFunctionRole", "Keys", "s3:ListBucket"): NOT_FOUND,
@@ -86,6 +88,8 @@ SOMETIMES: Final = {
         "Profiles",
         "s3:GetObjectVersion",
     ): "a worker reads an open run's version only if it began after a newer one was applied",
+    ("PlaceFunctionRole", "Pinned", "s3:GetObjectVersion"): "profiles are read for a remainder that joins a pool",
+    ("PlaceFunctionRole", "Pinned", "DataBucket/config/*"): "profiles are read for a remainder that joins a pool",
     ("RouteFunctionRole", "Keys", "DataBucket"): "parts are listed when a job comes again whose worker died",
     (
         "RouteFunctionRole",

@@ -66,6 +66,7 @@ def files(driver: Driver) -> list[Callable[[], None]]:
     kept = {
         driver.drop("urgent", questions("urgent", 60), lane="on_demand"): 60,
         driver.drop("patient", questions("patient", 400), deadline="24h"): 400,
+        driver.drop("remainder", questions("remainder", 60), deadline="24h"): 60,
         driver.drop(
             "crooked", [converse("fine", id="a"), "{not json", converse("more", colour="red")], lane="on_demand"
         ): 3,
