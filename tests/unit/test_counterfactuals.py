@@ -13,7 +13,7 @@ from slackwater.model.money import pico_from_usd_float
 from slackwater.model.profile import Profiles, shipped_profiles
 from slackwater.model.usage import Usage
 from slackwater.policy.capability import load_capability
-from slackwater.policy.counterfactuals import Account, otherwise
+from slackwater.policy.counterfactuals import Account, Terms, otherwise
 from slackwater.policy.prices import list_pico, load_price_book
 from slackwater_cli.receipts import receipt_view
 from slackwater_cli.screen import Screen
@@ -23,7 +23,7 @@ from tests.unit.test_aggregate import Ledger, put_part, survey
 BOOK = load_price_book()
 CAPABILITY = load_capability()
 PROFILES = Profiles.from_bytes(shipped_profiles()).profiles
-MODELS = {PROFILES[name].model: PROFILES[name] for name in ("default", "open-eu")}
+TERMS = {PROFILES[name].model: Terms.of([PROFILES[name]]) for name in ("default", "open-eu")}
 GLOBAL = Route("us-west-2", f"global.{HAIKU}", HAIKU, "global")
 TYPICAL = Usage(1000, 100)
 """At the shipped prices of Haiku 4.5: 1.00 in and 5.00 out by the global profile, 1.10 and 5.50 at home, batch half."""
@@ -51,7 +51,7 @@ def judged(*rows):
     account = Account(BOOK.length_bracket)
     for one in rows:
         account.add(one, pico_from_usd_float(one["cost_usd"]), pico_from_usd_float(one["list_usd"]))
-    return otherwise(account, BOOK, CAPABILITY, MODELS.get)
+    return otherwise(account, BOOK, CAPABILITY, lambda model: TERMS.get(model, Terms.of([])))
 
 
 def test_each_other_lane_is_priced_on_the_route_that_was_taken():
@@ -139,6 +139,22 @@ def test_the_receipt_says_what_each_way_would_have_cost_beside_what_was_paid(buc
     assert set(receipt["counterfactuals"]) == {"on_demand", "flex", "batch", "home_only", "best_possible"}
     assert receipt["baselines"]["home_on_demand_usd"] == receipt["list_usd"] == 0.0033
     assert (receipt["rescued_jobs"], receipt["rescue_usd"]) == (1, 0.00075)
+
+
+def test_profiles_of_one_model_with_other_homes_leave_home_unknown_and_like_ones_do_not(bucket, clock):
+    def home(*used):
+        survey(bucket, ("00000", 1, 0), classes=[{"profile": name, "blocks": {}} for name in used])
+        put_part(bucket, "00000", "pack-p1", [row(1)])
+        aggregator(bucket, Ledger({"profiles_version": "shipped"}), clock)("r1")
+        return orjson.loads(bucket.get(names.run_key("r1", "receipt.json")))["counterfactuals"]["home_only"]
+
+    same = [name for name, one in PROFILES.items() if one.model == HAIKU and one.home_region == "us-east-1"]
+    assert len(same) > 1
+    assert home(*same)["jobs"] == 1
+    other = [name for name, one in PROFILES.items() if one.model == HAIKU and one.home_region != "us-east-1"]
+    assert home("default", "open-eu")["jobs"] == 1  # of another model: of no account
+    for name in other:
+        assert home("default", name) == {"jobs": 0, "unknown_jobs": 1, "cost_usd": None, "paid_usd": None}
 
 
 def test_a_batch_job_whose_manifest_counts_other_tokens_is_named_with_both_numbers(bucket, clock):

@@ -128,6 +128,21 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """Where answers are at home, and where they may be made; each None where it is not known."""
+
+    home_region: str | None
+    residency: Residency | None
+
+    @classmethod
+    def of(cls, profiles: Iterable[Profile]) -> "Terms":
+        """What all of these profiles agree on; none say nothing."""
+        some = list(profiles)
+        homes, residencies = {one.home_region for one in some}, {one.residency for one in some}
+        return cls(homes.pop() if len(homes) == 1 else None, residencies.pop() if len(residencies) == 1 else None)
+
+
+@dataclass(frozen=True, slots=True)
 class Otherwise:
     """A run's answers held against the book. `rescue`: the rescued ones, and what batch would have taken for them."""
 
@@ -136,24 +151,21 @@ class Otherwise:
     rescue: Sum
 
 
-def otherwise(
-    account: Account, book: PriceBook, capability: Capability, profile_of: Callable[[str], Profile | None]
-) -> Otherwise:
-    """Every counterfactual of a run. `profile_of`: the profile by whose home and residency answers of a base model are
-    judged; None where that is not known."""
+def otherwise(account: Account, book: PriceBook, capability: Capability, terms_of: Callable[[str], Terms]) -> Otherwise:
+    """Every counterfactual of a run. `terms_of`: by which answers of a base model are judged."""
     sums = {name: Sum(unknown_jobs=account.unknown_jobs) for name in NAMES}
     rescue = Sum()
     base = Baselines(0, 0, 0) if not account.unknown_jobs else Baselines(None, None, None)
     for spent, group in account.groups.items():
-        profile = profile_of(spent.model)
+        terms = terms_of(spent.model)
         paid = group.paid_pico if spent.known else None
         for lane in Lane:
             sums[lane.value].add(group.jobs, paid, in_lane(lane, spent, group, book))
-        sums[HOME_ONLY].add(group.jobs, paid, _at_home(spent, group, book, profile))
-        sums[BEST_POSSIBLE].add(group.jobs, paid, _best(spent, group, book, capability, profile))
+        sums[HOME_ONLY].add(group.jobs, paid, _at_home(spent, group, book, terms.home_region))
+        sums[BEST_POSSIBLE].add(group.jobs, paid, _best(spent, group, book, capability, terms.residency))
         if spent.rescued:
             rescue.add(group.jobs, paid, in_lane(Lane.BATCH, spent, group, book))
-        base = _more(base, spent, group, book, profile)
+        base = _more(base, spent, group, book, terms.home_region)
     return Otherwise(sums, base, rescue)
 
 
@@ -181,24 +193,26 @@ def _priced(  # noqa: PLR0917 - the columns of the price table, in its order
     return cost_pico(rates, usage)
 
 
-def _at_home(spent: Spent, group: Sums, book: PriceBook, profile: Profile | None) -> int | None:
+def _at_home(spent: Spent, group: Sums, book: PriceBook, home: str | None) -> int | None:
     """In its own lane, but at the home region, by its in-region id."""
-    if profile is None:
+    if home is None:
         return None
     if spent.lane == Lane.ON_DEMAND and spent.tier == "default" and group.listed_jobs == group.jobs:
         return group.list_pico
     tier = spent.tier if spent.lane == Lane.ON_DEMAND else None
-    return _priced(group, book, spent.model, profile.home_region, REGIONAL, Lane(spent.lane), tier)
+    return _priced(group, book, spent.model, home, REGIONAL, Lane(spent.lane), tier)
 
 
-def _best(spent: Spent, group: Sums, book: PriceBook, capability: Capability, profile: Profile | None) -> int | None:
+def _best(
+    spent: Spent, group: Sums, book: PriceBook, capability: Capability, residency: Residency | None
+) -> int | None:
     """The cheapest lane and route that the profile's residency allows, whatever its lanes, routes and deadlines; one
     way for the whole group."""
-    if profile is None:
+    if residency is None:
         return None
     costs = [
         _priced(group, book, spent.model, region, kind, lane, None)
-        for region, kind, lane in _ways(spent.model, profile.residency, capability)
+        for region, kind, lane in _ways(spent.model, residency, capability)
     ]
     if spent.known:
         costs.append(group.paid_pico)
@@ -219,10 +233,10 @@ def _ways(model: str, residency: Residency, capability: Capability) -> Iterable[
                     yield region, way.price_kind, lane
 
 
-def _more(so_far: Baselines, spent: Spent, group: Sums, book: PriceBook, profile: Profile | None) -> Baselines:
-    if profile is None:
+def _more(so_far: Baselines, spent: Spent, group: Sums, book: PriceBook, home: str | None) -> Baselines:
+    if home is None:
         return Baselines(None, None, None)
-    found = baselines(group.usage, book, model_id=spent.model, home_region=profile.home_region, jobs=group.jobs)
+    found = baselines(group.usage, book, model_id=spent.model, home_region=home, jobs=group.jobs)
     on_demand = group.list_pico if group.listed_jobs == group.jobs else found.home_on_demand_pico
     return Baselines(
         added(so_far.home_on_demand_pico, on_demand),

@@ -10,7 +10,7 @@ from slackwater.model.profile import Profile, Profiles
 from slackwater.model.receipt import number
 from slackwater.model.words import counted
 from slackwater.policy.capability import Capability
-from slackwater.policy.counterfactuals import Account, Sum, otherwise
+from slackwater.policy.counterfactuals import Account, Sum, Terms, otherwise
 from slackwater.policy.prices import PriceBook
 
 TOLD: Final = 10  # differences that get a warning each; the receipt lists all
@@ -46,7 +46,7 @@ class Accounting:
         self, meta: Mapping[str, Any], survey: Mapping[str, Any], account: Account, shards: Iterable[str]
     ) -> Accounted:
         """`shards`: all batch jobs that the run's rows came from, or should have."""
-        found = otherwise(account, self._prices, self._capability, self._profile_of(meta, survey))
+        found = otherwise(account, self._prices, self._capability, self._terms_of(meta, survey))
         reconciled = reconciliation(self._shards.settled_counts(sorted(set(shards))))
         rescue = found.rescue
         fields = {
@@ -62,8 +62,8 @@ class Accounting:
         }
         return Accounted(fields, _warnings(reconciled["differences"]))
 
-    def _profile_of(self, meta: Mapping[str, Any], survey: Mapping[str, Any]) -> Callable[[str], Profile | None]:
-        """The run's profile of a model; None where it had several of it that have other homes or residencies."""
+    def _terms_of(self, meta: Mapping[str, Any], survey: Mapping[str, Any]) -> Callable[[str], Terms]:
+        """What the run's profiles of a model agree on: rows do not say by which of them they went."""
         profiles: Mapping[str, Profile] = {}
         if meta.get("profiles_version"):
             try:
@@ -73,12 +73,10 @@ class Accounting:
         named = {str(meta.get("profile")), *(entry["profile"] for entry in survey.get("classes", ()))}
         used = [profiles[name] for name in sorted(named & profiles.keys())]
 
-        def profile_of(model: str) -> Profile | None:
-            some = [profile for profile in used if profile.model == model]
-            terms = {(profile.home_region, profile.residency) for profile in some}
-            return some[0] if len(terms) == 1 else None
+        def terms_of(model: str) -> Terms:
+            return Terms.of(profile for profile in used if profile.model == model)
 
-        return profile_of
+        return terms_of
 
 
 def reconciliation(shards: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

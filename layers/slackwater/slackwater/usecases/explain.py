@@ -5,7 +5,7 @@ decided again, and prices or forecasts of today do not get in. A queued job's de
 when it was last decided. Which of the two it was, the answer says (`decided.from`). No prompt and no answer is in it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import orjson
@@ -14,11 +14,11 @@ from slackwater.model import input_row, names
 from slackwater.model.errors import Missing
 from slackwater.model.job import Lane
 from slackwater.model.money import pico_from_usd_float, usd_float
-from slackwater.model.profile import Profile, Profiles
+from slackwater.model.profile import Profiles
 from slackwater.model.run import RunKind
 from slackwater.policy.capability import Capability
 from slackwater.policy.classes import Classes
-from slackwater.policy.counterfactuals import Account, otherwise
+from slackwater.policy.counterfactuals import Account, Terms, otherwise
 from slackwater.policy.noted import decided_document, ways_document
 from slackwater.policy.prices import PriceBook
 from slackwater.usecases.aggregate import final_rows
@@ -118,7 +118,7 @@ class Explain:
             },
             "ways": _ways(decided),
             "batch": self._batch(plan, classes, plans, block, rows, row, results),
-            **self._afterwards(meta, results, self._preferred(meta, job, decided)),
+            **self._afterwards(meta, results, self._preferred(meta, job, decided), job.profile),
         }
 
     def _row_of(
@@ -152,7 +152,7 @@ class Explain:
             "decided": None,
             "ways": [],
             "batch": None,
-            **self._afterwards(meta, results, None),
+            **self._afterwards(meta, results, None, None),
         }
 
     def _batch(  # noqa: PLR0917 - what a plan and a block say of one row
@@ -226,7 +226,7 @@ class Explain:
                 "claims": int(item["attempt"]),
                 "faults": int(item.get("faults", 0)),
             },
-            **self._afterwards(meta, results, None),
+            **self._afterwards(meta, results, None, item["profile"]),
         }
 
     # ------------------------------------------------------------------ what happened
@@ -256,7 +256,7 @@ class Explain:
         return told
 
     def _afterwards(
-        self, meta: Mapping[str, Any], results: Sequence[Mapping[str, Any]], preferred: str | None
+        self, meta: Mapping[str, Any], results: Sequence[Mapping[str, Any]], preferred: str | None, profile: str | None
     ) -> dict[str, Any]:
         if not results:
             return {"outcome": None, "other_results": 0, "money": None}
@@ -271,15 +271,15 @@ class Explain:
             "rerouted": None if preferred is None or not called else final["route"] != preferred,
             "error": None if error is None else {name: error[name] for name in ("code", "message", "pointer")},
         }
-        return {"outcome": outcome, "other_results": len(results) - 1, "money": self._money(meta, final)}
+        return {"outcome": outcome, "other_results": len(results) - 1, "money": self._money(meta, final, profile)}
 
-    def _money(self, meta: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any] | None:
+    def _money(self, meta: Mapping[str, Any], row: Mapping[str, Any], profile: str | None) -> dict[str, Any] | None:
         """What it cost, and what the same tokens would have cost another way, at the price book of today."""
         if row["status"] != "succeeded":
             return None
         account = Account(self._prices.length_bracket)
         account.add(row, pico_from_usd_float(row["cost_usd"]), pico_from_usd_float(row["list_usd"]))
-        found = otherwise(account, self._prices, self._capability, self._profile_of(meta))
+        found = otherwise(account, self._prices, self._capability, self._terms_of(meta, profile))
         return {
             "cost_usd": row["cost_usd"],
             "list_usd": row["list_usd"],
@@ -290,20 +290,16 @@ class Explain:
             "counterfactuals_price_version": self._prices.version,
         }
 
-    def _profile_of(self, meta: Mapping[str, Any]) -> Any:
-        profiles: Mapping[str, Profile] = {}
+    def _terms_of(self, meta: Mapping[str, Any], profile: str | None) -> Callable[[str], Terms]:
+        """Of the profile that the job named, in the version of its run."""
         try:
-            profiles = self._profiles.pinned(str(meta.get("profiles_version"))).profiles
-        except Missing:  # that version is gone: what follows from profiles is unknown
-            profiles = {}
-
-        def profile_of(model: str) -> Profile | None:
-            own = profiles.get(str(meta.get("profile")))
-            if own is not None and own.model == model:
-                return own
-            return next((profile for profile in profiles.values() if profile.model == model), None)
-
-        return profile_of
+            named = self._profiles.pinned(str(meta.get("profiles_version"))).profiles.get(
+                profile or str(meta["profile"])
+            )
+        except Missing:  # that version is gone: what follows from it is unknown
+            named = None
+        terms = Terms.of([] if named is None else [named])
+        return lambda _model: terms
 
 
 def _head(meta: Mapping[str, Any], job: str | None, caller_id: str, line: int, profile: str | None) -> dict[str, Any]:
