@@ -115,7 +115,7 @@ def _bill(evidence: Evidence) -> Iterator[Promise]:
         yield Promise(
             "the money is the bill's, exactly",
             money is not None and money == spent,
-            f"billed tokens at the price book ${usd_text(money)}; receipts ${usd_text(spent)}",
+            f"billed ${usd_text(money)}; receipts ${usd_text(spent)}",
         )
 
 
