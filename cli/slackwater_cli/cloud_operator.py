@@ -16,6 +16,7 @@ from slackwater.adapters.queues import Queue
 from slackwater.usecases.cancel import AskCancel
 from slackwater.usecases.dead_letters import INTAKE, JOBS, PACKS, QUEUES, WORK, Explain
 from slackwater.usecases.overview import Gauge, Overview, Overviews
+from slackwater.usecases.paused import stop_running
 from slackwater_cli.connection import Connection
 
 OUTPUTS: Final = {INTAKE: "Intake", JOBS: "Job", PACKS: "Pack", WORK: "Work"}
@@ -40,6 +41,11 @@ class CloudOperator:
         """Asks for a run to be cancelled; False if it has ended."""
         queue = Queue(self._sqs, self._connection.output("WorkQueueUrl"), self._connection.clock)
         return AskCancel(runs=self._runs, work=queue)(run_id)
+
+    def stop_batch(self, profile: str) -> tuple[int, bool]:
+        """Asks for running batch jobs to be stopped: how many, and whether that was all of them."""
+        seen = self.overview()
+        return stop_running(seen.shards, self._shards, profile, self._connection.clock.now()), seen.complete
 
     def overview(self) -> Overview:
         """What the stack has to do now."""

@@ -41,14 +41,18 @@ def pause(
     reason: Annotated[
         str, typer.Option("--reason", metavar="TEXT", help="For whoever looks at `status`.", show_default=False)
     ] = "",
+    stop_batch: Annotated[
+        bool,
+        typer.Option("--stop-batch", help="Stop running batch jobs, too: what they finished is kept, the rest goes "
+                     "again after the pause.", show_default=False),
+    ] = False,
     stack: Stack = None,
     json: Json = False,
-) -> None:
+) -> None:  # fmt: skip
     """Stop spending now: within seconds no call is begun and no batch job is created. Nothing is lost.
 
-    Jobs are still taken, and wait in their queues until `resume`. Calls that are under way end, and batch jobs that run
-    go on, for both are paid for anyway; `cancel` stops a run's. Deadlines go on too: a job that passes its own fails as
-    `deadline_missed`.
+    Jobs are still taken, and wait in their queues until `resume`. Calls that are under way end. Batch jobs that run go
+    on, unless `--stop-batch` is given. Deadlines go on too: a job that passes its own fails as `deadline_missed`.
 
     **Example**
 
@@ -64,7 +68,9 @@ def pause(
             f"no profile {profile} is in force; there are {known}; without a name all are paused",
             code="unknown_profile",
         )
-    _tell(screen, reader, _switch(reader.connection).pause(profile or ALL, reason))
+    marks = _switch(reader.connection).pause(profile or ALL, reason)
+    stopped = _stop_batch(screen, reader.connection, profile or ALL) if stop_batch else None
+    _tell(screen, reader, marks, **({} if stopped is None else {"stopped_batch_jobs": stopped}))
 
 
 def resume(profile: One = None, stack: Stack = None, json: Json = False) -> None:
@@ -96,13 +102,25 @@ def _switch(connection: Connection) -> Any:
     return Switch(Pauses(table), connection.clock)
 
 
-def _tell(screen: Screen, reader: CloudReader, marks: Mapping[str, Pause]) -> None:
+def _stop_batch(screen: Screen, connection: Connection, profile: str) -> int:
+    from slackwater_cli.cloud_operator import CloudOperator  # noqa: PLC0415
+
+    stopped, complete = CloudOperator(connection).stop_batch(profile)
+    screen.note(f"{words.counted(stopped, 'batch job')} will be stopped within a minute or two")
+    if not complete:
+        screen.note("there may be more than were seen: run it again", "yellow")
+    return stopped
+
+
+def _tell(screen: Screen, reader: CloudReader, marks: Mapping[str, Pause], **more: Any) -> None:
     now = reader.clock.now()
     for mark in marks.values():
         screen.show(Text(_pause_words(mark, now), style="yellow"))
     if not marks:
         screen.show(Text("nothing is paused"))
-    screen.document({"v": 1, "stack": reader.connection.stack, "paused": [_document(mark) for mark in marks.values()]})
+    screen.document(
+        {"v": 1, "stack": reader.connection.stack, "paused": [_document(mark) for mark in marks.values()], **more}
+    )
 
 
 def _pause_words(mark: Pause, now: datetime) -> str:

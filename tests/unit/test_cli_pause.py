@@ -1,13 +1,16 @@
 """`slackwater pause`, `resume` and what `status` shows: one JSON document each, and the marks that workers read."""
 
 import json
+from datetime import timedelta
 
 import boto3
 import pytest
 
 from slackwater.adapters.ledger.pauses import Pauses
+from slackwater.adapters.ledger.shards import ShardLedger
 from slackwater.adapters.ledger.table import Write
 from slackwater.model.clock import ScaledClock
+from slackwater.model.shard import OwnerKind, Shard, ShardState
 from slackwater_cli import connection, main, pause_commands
 from slackwater_cli.cloud_reader import CloudReader
 from slackwater_cli.connection import Connection
@@ -42,6 +45,22 @@ def test_pause_marks_everything_or_one_profile_and_resume_takes_the_marks_away(s
     assert [mark["profile"] for mark in document(capsys, "resume", "--profile", "*")["paused"]] == ["open-eu"]
     assert document(capsys, "resume")["paused"] == []
     assert Pauses(table).marks() == {}
+
+
+def test_pause_can_stop_running_batch_jobs_and_says_how_many(stack, table, capsys):
+    shards = ShardLedger(table, stack.clock)
+    soon = stack.clock.now() + timedelta(hours=9)
+    for name, state, profile in (("s1", "open", "default"), ("s2", "staged", "default"), ("s3", "open", "open-eu")):
+        shards.create(
+            Shard(
+                id=name, state=ShardState(state), region="us-west-2", model_id="m", base_model="m", kind="global",
+                attempt=1, records=100, bytes=1, owner_kind=OwnerKind.RUN, owner="r1", profile=profile,
+                home_region="us-east-1", deadline_at=soon, guard_at=soon, next_check_at=soon,
+            )
+        )  # fmt: skip
+    assert document(capsys, "pause", "--profile", "default", "--stop-batch")["stopped_batch_jobs"] == 1
+    assert shards.get("s1").guard_at < soon and shards.get("s2").guard_at == shards.get("s3").guard_at
+    assert "stopped_batch_jobs" not in document(capsys, "pause")
 
 
 def test_a_profile_that_is_not_in_force_is_not_paused_and_those_that_are_are_named(stack, table, capsys):

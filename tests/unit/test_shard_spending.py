@@ -14,7 +14,7 @@ from slackwater.model.shard import OwnerKind, ShardState
 from slackwater.policy.budget import Account
 from slackwater.policy.pause import ALL
 from slackwater.usecases.limits import RunLimits
-from slackwater.usecases.paused import Paused, Switch
+from slackwater.usecases.paused import Paused, Switch, stop_running
 from slackwater.usecases.shard_spending import CollectAndSettle, ShardMoney, SubmitUnderLimits
 from tests.unit.batch_rig import PRICES, BatchWorld, all_answered, record
 
@@ -91,6 +91,33 @@ def test_a_job_that_runs_when_the_pause_begins_goes_on_and_is_collected(world: A
     w.bedrock.ends()
     w.beat()
     assert w.shard(shard).state is ShardState.SETTLED and len(w.rows()) == 250
+
+
+def test_running_jobs_are_stopped_in_a_pause_where_that_is_asked_for_and_only_the_rest_goes_again(world: Any) -> None:
+    w = world()
+    shard = w.file_run()
+    w.opened(shard)
+    w.switch.pause(ALL, "")
+    assert stop_running([w.shard(shard)], w.shards, "other", w.clock.now()) == 0
+    assert stop_running([w.shard(shard)], w.shards, ALL, w.clock.now()) == 1
+    w.beat()
+    assert [call[0] for call in w.bedrock.calls].count("stop") == 1
+    w.bedrock.ends("Stopped", output=lambda records: all_answered(records)[:100], processed_records=100)
+    w.clock.advance(61)
+    w.beat()
+    assert len(w.rows()) == 100
+    for _ in range(3):
+        w.clock.advance(61)
+        w.beat()
+    assert len(w.bedrock.created) == 1  # the rest waits
+    w.switch.resume(None)
+    w.clock.advance(300)
+    w.beat()
+    w.bedrock.ends()
+    w.clock.advance(61)
+    w.beat()
+    assert len(w.bedrock.created) == 2
+    assert sorted(row["line"] for row in w.rows()) == list(range(1, 251)) and w.meta()["repeats"] == 0
 
 
 def test_a_create_whose_reply_was_lost_is_not_sent_again_in_a_pause_but_adopted(world: Any) -> None:

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from slackwater.model.clock import Clock
-from slackwater.policy.pause import Pause, look_again_at, pause_of
+from slackwater.model.shard import Shard, ShardState
+from slackwater.policy.pause import ALL, Pause, look_again_at, pause_of
 
 KNOWN_FOR_S: Final = 2.0  # real seconds for which what was read is believed
 
@@ -43,6 +44,20 @@ class Paused:
 def not_paused(profile: str) -> datetime | None:  # noqa: ARG001 - the shape of Paused
     """For callers that know no pauses."""
     return None
+
+
+class ShardsPort(Protocol):
+    def cut_short(self, shard_id: str, at: datetime) -> bool: ...
+
+
+def stop_running(shards: Iterable[Shard], ledger: ShardsPort, profile: str, now: datetime) -> int:
+    """Lets the tick stop the batch jobs of a profile (or of `ALL`) that run or may; how many. What they have finished
+    is kept, the rest goes by batch again, or is called, after the pause."""
+    return sum(
+        ledger.cut_short(shard.id, now)
+        for shard in shards
+        if shard.state in (ShardState.INTENT, ShardState.OPEN) and profile in (ALL, shard.profile)
+    )
 
 
 class Switch:
