@@ -41,6 +41,7 @@ CONTAINERS: Final = 16  # where the scenario does not say: enough that a batch n
 IN_FLIGHT: Final = 32  # CallsInFlight's default
 BATCH: Final = 50  # RouteFunction's BatchSize
 FAR_S: Final = 3600.0
+AMPLE_PER_S: Final = 1e6
 _JOB: Final = re.compile(r"job (\d+)")
 
 
@@ -113,9 +114,10 @@ class SharedQuotas(QuotasInMemory):
             return super().change(pool, change, now_s)
 
     def tell(self, pool: str, region: Region) -> None:
-        """The limits of a pool, as `quotas sync` reads them."""
+        """The limits of a pool, as `quotas sync` reads them: no limit of the fake's is a large one of Bedrock's."""
         self.pools[pool] = Pool(
-            requests=Meter(told_per_s=region.requests_per_s), tokens=Meter(told_per_s=region.tokens_per_s)
+            requests=Meter(told_per_s=region.requests_per_s or AMPLE_PER_S),
+            tokens=Meter(told_per_s=region.tokens_per_s),
         )
 
 
@@ -225,11 +227,16 @@ class Fleet:
         self._routes = tuple(
             Route(name, MODEL, BASE, "global", region.weight) for name, region in scenario.world.regions.items()
         )
-        for route in self._routes if scenario.told else ():
-            self.quotas.tell(pool_name(route), scenario.world.regions[route.region])
+        self._tell()
         self._price = typical_price(self.prices)
         self._deadline = datetime.fromtimestamp(time.time() + FAR_S, UTC)
         self._containers: list[Container] = [Bound(self, n, concurrency) for n in range(number)]
+
+    def _tell(self) -> None:
+        """The ledger as it is before the first call: the fake forgets its warm calls, too."""
+        self.quotas.pools.clear()
+        for route in self._routes if self._scenario.told else ():
+            self.quotas.tell(pool_name(route), self._scenario.world.regions[route.region])
 
     def call(self, job: int) -> Call:
         world = self._scenario.world
@@ -250,6 +257,7 @@ class Fleet:
         self._outcomes.rows.append((job, at_s, end_s, error))
 
     def drive(self, scenario: Scenario, offers: Sequence[Offer], outcomes: Outcomes) -> None:
+        self._tell()
         self._outcomes = outcomes
         self._arrivals: Mapping[int, float] = {offer.job: offer.at_s for offer in offers}
         if scenario.closed:

@@ -48,6 +48,7 @@ def scenarios(*, seed: int, quick: bool) -> list[Scenario]:
     minute = _world(seed, requests_per_s=1 / 3)
     fuller = _world(seed, requests_per_s=1)
     brim = _world(seed, requests_per_s=6, burst_s=1.0)
+    unknown = _world(seed, requests_per_s=20, burst_s=1.0)
     by_tokens = _world(
         seed, tokens_per_s=600, latency_s=0.5, burn_down=5, words=100, max_tokens=1000,
         output_tokens=(50, 150), output_tokens_per_s=100,
@@ -55,7 +56,7 @@ def scenarios(*, seed: int, quick: bool) -> list[Scenario]:
     outage = (FIRST_PROBLEM_S, FIRST_PROBLEM_S + 3)
     all_out = _world(seed, requests_per_s=15, burst_s=1.0, down=dict.fromkeys(REGIONS, outage))
     calls_1, calls_16 = (60, 160) if quick else (120, 480)
-    long_s, tokens_s, herd_s, fleet_s = 20 * share, 10 * share, 10.0, 10 * share
+    long_s, tokens_s, herd_s, fleet_s = 20 * share, 10 * share, 20.0, 20 * share
     in_20_s = 3 * (60 + 20)
     return [
         Scenario("overhead-1", free, _many(calls_1), 0, 120, closed=1, about="one at a time, no latency, no quota"),
@@ -78,16 +79,16 @@ def scenarios(*, seed: int, quick: bool) -> list[Scenario]:
             about=f"{36 * long_s:.0f} jobs in {long_s:g} s at 3 × 6 a second: twice; buckets of a second, not told",
         ),
         Scenario(
-            "unknown quota", brim, steady(36, long_s), long_s, long_s * 2 + 35, told=False,
-            about="the same, and nobody is told any quota",
+            "unknown quota", unknown, steady(120, long_s), long_s, long_s * 2 + 35, told=False,
+            about=f"{120 * long_s:.0f} jobs in {long_s:g} s at 3 × 20 a second: twice; buckets of a second, nothing told",
         ),
         Scenario(
             "token quota", by_tokens, steady(40, tokens_s), tokens_s, tokens_s + 110,
             about=f"{40 * tokens_s:.0f} jobs, max_tokens 1,000, used 100 × 5, at 3 × 36,000 tokens a minute",
         ),
         Scenario(
-            "herd", all_out, steady(30, herd_s), herd_s, 60,
-            about="300 jobs in 10 s at 3 × 15 requests a second; every region is down from 2 s to 5 s",
+            "herd", all_out, steady(30, herd_s), herd_s, 80,
+            about=f"{30 * herd_s:.0f} jobs in {herd_s:g} s at 3 × 15 requests a second; all regions are down from 2 s to 5 s",
         ),
         Scenario(
             "20 containers", brim, steady(27, fleet_s), fleet_s, fleet_s * 1.5 + 35, containers=20,

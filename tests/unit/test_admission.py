@@ -319,7 +319,7 @@ def test_a_resting_route_lets_no_call_in_and_its_pools_room_is_kept_for_the_othe
 
 
 def test_room_is_expected_when_the_ledger_says_so():
-    world = World(Pool(requests=Meter(told_per_s=0.5)))
+    world = World(Pool(requests=Meter(told_per_s=0.5, bucket_s=4.0)))
     world.full()
     world.clock.advance(0.8)
     world.full()  # nothing is granted any more

@@ -13,7 +13,9 @@ from slackwater.policy.health import (
     PROBE_ASK_S,
     PROBE_S,
     RAMP_FROM,
-    RAMP_S,
+    RAMP_LEAST_S,
+    RAMP_MOST_S,
+    RAMP_ROUND_TRIPS,
     Closed,
     MayProbe,
     RouteState,
@@ -37,6 +39,7 @@ CAPS = {
 FAULTS = st.sampled_from(list(Fault))
 AGAINST = st.sampled_from(sorted(CAPS))
 NOW_S = 1_700_000_000.0
+RAMP = st.floats(RAMP_LEAST_S, RAMP_MOST_S)
 
 
 @given(FAULTS, st.integers(-1, 10**9), st.integers())
@@ -77,25 +80,43 @@ def test_an_unknown_fault_is_an_error():
 
 
 def test_a_resting_route_gets_nothing_and_a_rested_one_a_growing_share():
-    assert share_after_rest(-0.1) == 0
-    assert share_after_rest(0) == RAMP_FROM
-    assert RAMP_FROM < share_after_rest(RAMP_S / 2) < 1
-    assert share_after_rest(RAMP_S) == share_after_rest(1e9) == 1
+    assert share_after_rest(-0.1, 4) == 0
+    assert share_after_rest(0, 4) == RAMP_FROM
+    assert RAMP_FROM < share_after_rest(2, 4) < 1
+    assert share_after_rest(4, 4) == share_after_rest(1e9, 4) == 1
 
 
-@given(st.floats(-1e6, 1e6), st.floats(0, 1e3))
-def test_the_share_never_shrinks(open_s, more_s):
-    assert 0 <= share_after_rest(open_s) <= share_after_rest(open_s + more_s) <= 1
+@given(st.floats(-1e6, 1e6), st.floats(0, 1e3), RAMP)
+def test_the_share_never_shrinks(open_s, more_s, ramp_s):
+    assert 0 <= share_after_rest(open_s, ramp_s) <= share_after_rest(open_s + more_s, ramp_s) <= 1
 
 
-@given(st.floats(0, 2 * RAMP_S), st.floats(0, 1, exclude_max=True))
-def test_the_dice_let_that_share_through_and_the_others_come_back_soon(open_s, draw):
-    verdict = gate(RouteState(ramp_from_s=NOW_S), NOW_S + open_s, draw)
-    if draw < share_after_rest(open_s) - 1e-6:
+@given(st.floats(0, 2 * RAMP_MOST_S), st.floats(0, 1, exclude_max=True), RAMP)
+def test_the_dice_let_that_share_through_and_the_others_come_back_soon(open_s, draw, ramp_s):
+    verdict = gate(RouteState(ramp_from_s=NOW_S, ramp_s=ramp_s), NOW_S + open_s, draw)
+    share = share_after_rest(open_s, ramp_s)
+    if draw < share - 1e-6:
         assert verdict is None
-    elif draw > share_after_rest(open_s) + 1e-6:
+    elif draw > share + 1e-6:
         assert isinstance(verdict, Closed)
-        assert NOW_S + open_s < verdict.until_s <= NOW_S + open_s + RAMP_S
+        assert NOW_S + open_s < verdict.until_s <= NOW_S + open_s + ramp_s
+
+
+@given(st.floats(0, 900))
+def test_a_ramp_lasts_some_round_trips_of_what_its_probe_took(probe_s):
+    opened = after_answer(RouteState(strikes=3, rested_at_s=NOW_S - 1), NOW_S + probe_s, NOW_S)
+    assert RAMP_LEAST_S <= opened.ramp_s <= RAMP_MOST_S
+    if RAMP_LEAST_S < RAMP_ROUND_TRIPS * probe_s < RAMP_MOST_S:
+        assert opened.ramp_s == pytest.approx(RAMP_ROUND_TRIPS * probe_s, abs=1e-6)
+
+
+def test_a_region_that_is_back_is_found_within_a_part_of_the_time_that_it_was_away():
+    for seed in range(200):
+        rng, asked_s = Random(seed), [0.0]
+        while asked_s[-1] < 60:
+            asked_s.append(asked_s[-1] + rest_after(Fault.CAPACITY, len(asked_s) - 1, rng))
+        assert asked_s[-1] - asked_s[-2] <= 30
+        assert len(asked_s) < 40
 
 
 def test_a_route_of_which_nothing_is_known_takes_every_call():

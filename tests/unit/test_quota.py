@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slackwater.policy.quota import FORGET_S, MINUTE_S, Dealings, Meter, Pool, Seen, Throttle, deal
+from slackwater.policy.quota import FORGET_S, MINUTE_S, SEARCH_DRAW_S, Dealings, Meter, Pool, Seen, Throttle, deal
 
 RTT_S = 0.03
-DRAW_S, SEARCH_DRAW_S = 0.8, 0.2
 
 
 # ------------------------------------------------------------------ a small world: one region's bucket, some containers
@@ -125,11 +124,10 @@ class World:
                 wanted = min(int(self.demand * now_s - self.started) + 1, a_second)
                 container.grants = self.deal(now_s, container, wanted)
                 if container.grants < wanted:
-                    meters = (self.pool.requests, self.pool.tokens)
-                    known = all(m.ceiling_per_s is None for m in meters) and not self.pool.requests.searching
-                    pause_s = (DRAW_S if known else SEARCH_DRAW_S) * self.rng.uniform(0.9, 1.1)
+                    pause_s = self.pool.pause_s(1000 + now_s, min(wanted, 8), self.each, 0.0)
+                    pause_s *= self.rng.uniform(0.9, 1.1)
                     container.next_draw_s = now_s + pause_s
-                    container.spacing_s = pause_s / max(1, container.grants)
+                    container.spacing_s = pause_s / max(1, container.grants) if self.pool.spread else 0.0
                 else:
                     container.spacing_s = 0.0
                 if not container.grants:
@@ -217,6 +215,21 @@ def test_a_told_limit_is_used_from_the_first_second_and_never_passed(containers)
     assert world.admitted(0, 19) >= 0.95 * 30 * 19  # the minute that a bucket holds is there at once
 
 
+@pytest.mark.promise(4)
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("containers", [1, 20])
+@pytest.mark.parametrize(("per_s", "holds_s"), [(6, 1), (15, 1), (10, 5), (3, 20)])
+def test_a_bucket_smaller_than_a_minute_is_found_by_one_refusal_and_a_told_rate_still_believed(
+    per_s, holds_s, containers, seed
+):
+    world = World(
+        Bucket(per_s, holds_s), demand=2 * per_s, containers=containers, told=Meter(told_per_s=per_s), seed=seed
+    )
+    world.run(60)
+    assert world.refused_share(0, 60) <= 0.01
+    assert world.admitted(0, 60) >= 0.97 * per_s * (60 + holds_s)
+
+
 def test_a_told_limit_of_which_others_take_their_part_is_lowered_and_raised_again():
     world = World(Bucket(5, 60), demand=30, told=Meter(told_per_s=10))
     world.run(300)
@@ -300,7 +313,7 @@ def test_whatever_happens_a_limit_stays_a_positive_number_and_somebody_gets_in_a
             assert rate is None or rate > 0
     at_s = pool.ready_at(now_s, 1, 1000, grain_s)
     assert at_s < now_s + 10 * 86_400
-    assert pool.fresh(at_s + 1).room(at_s + 1, 1000, grain_s) != 0
+    assert deal(pool, at_s + 1, Dealings(calls=1, tokens_each=1000), grain_s)[1] == 1
 
 
 def test_a_refusal_for_tokens_says_nothing_of_requests():
@@ -311,7 +324,7 @@ def test_a_refusal_for_tokens_says_nothing_of_requests():
 
 
 def test_where_tokens_are_told_and_requests_are_not_no_request_limit_is_searched_for():
-    pool = Pool(tokens=Meter(told_per_s=100_000.0))
+    pool = Pool(tokens=Meter(told_per_s=100_000.0, seen_s=MINUTE_S))
     after, granted = deal(pool, 1000.0, Dealings(calls=500, tokens_each=1000), 0.0)
     assert granted == 500
     assert deal(Pool(), 1000.0, Dealings(calls=500, tokens_each=1000), 0.0)[1] < 10

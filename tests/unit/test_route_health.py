@@ -8,7 +8,7 @@ import pytest
 from slackwater.adapters.ledger.health import FRESH_S, RouteHealth
 from slackwater.model.clock import parse_iso
 from slackwater.policy.classify import Fault
-from slackwater.policy.health import PROBE_S, RAMP_S, faults_before_rest
+from slackwater.policy.health import PROBE_S, RAMP_MOST_S, faults_before_rest
 from tests.unit.rig import StillClock
 
 NAME = "us-west-2|some.model|default"
@@ -153,17 +153,36 @@ def test_calls_come_back_by_and_by(table, clock, fleet):
     rests(fleet[0], clock)
     rest_over(table, clock)
     assert fleet[0].gate(NAME) is None
-    fleet[0].report(NAME, None, clock.now())
+    began = clock.now()
+    clock.advance(RAMP_MOST_S)  # a slow probe: the longest ramp
+    fleet[0].report(NAME, None, began)
     clock.advance(FRESH_S)
 
     def share() -> float:
-        return sum(one.gate(NAME) is None for one in fleet for _ in range(50)) / 1000
+        asked = [RouteHealth(table, clock, Random(seed)) for seed in range(200)]
+        return sum(one.gate(NAME) is None for one in asked) / 200
 
     early = share()
-    clock.advance(RAMP_S / 2)
+    clock.advance(RAMP_MOST_S / 2)
     middle = share()
-    clock.advance(RAMP_S)
+    clock.advance(RAMP_MOST_S)
     assert 0.1 < early < 0.3 < middle < 0.8 < share() == 1
+
+
+def test_who_was_not_let_in_by_the_dice_is_not_by_asking_again_at_once(table, clock, fleet):
+    rests(fleet[0], clock)
+    rest_over(table, clock)
+    assert fleet[0].gate(NAME) is None
+    began = clock.now()
+    clock.advance(RAMP_MOST_S)
+    fleet[0].report(NAME, None, began)
+    clock.advance(FRESH_S)
+    before = [one.gate(NAME) for one in fleet]
+    refused = [one for one, until in zip(fleet, before, strict=True) if until is not None]
+    assert len(refused) > 10
+    assert all(one.gate(NAME) is not None for one in refused for _ in range(50))
+    clock.advance(2 * RAMP_MOST_S)
+    assert all(one.gate(NAME) is None for one in refused)
 
 
 def test_a_few_faults_that_are_not_in_a_row_let_nothing_rest(table, clock):

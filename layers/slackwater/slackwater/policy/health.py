@@ -15,11 +15,13 @@ from slackwater.policy.classify import Fault
 
 
 class Rest(NamedTuple):
-    """Seconds: the first rest lies below `first_s`, no rest above `cap_s`; `after` faults in a row begin it."""
+    """Seconds: the first rest lies below `first_s`, each may be `growth` times as long as the one before, and none lies
+    above `cap_s`; `after` faults in a row begin it. A small growth finds out early that a region is back."""
 
     first_s: float
     cap_s: float
     after: int
+    growth: float = 2.0
 
 
 _RESTS: Final = {
@@ -28,13 +30,16 @@ _RESTS: Final = {
     Fault.QUOTA_REQUESTS: Rest(2, 60, 4),
     Fault.QUOTA_TOKENS: Rest(4, 60, 4),
     Fault.QUOTA_DAILY: Rest(900, 3600, 1),  # the day's end is not told, so it is looked for hourly
-    Fault.CAPACITY: Rest(1, 30, 2),  # one probe in half a minute is no burden
+    Fault.CAPACITY: Rest(0.6, 30, 2, 1.4),  # refused at once and not billed; one probe at a time is no burden
     Fault.US: Rest(60, 900, 1),  # a new subscription takes up to 15 minutes to work
 }
 
 LEAST_S: Final = 0.25
 """Shorter rests would end before another container could hear of them."""
-RAMP_S: Final = 10.0
+RAMP_LEAST_S: Final = 1.0
+RAMP_MOST_S: Final = 10.0
+RAMP_ROUND_TRIPS: Final = 4
+"""A ramp lasts so many times what its probe took: what was let in is answered or refused before all is let in."""
 RAMP_FROM: Final = 0.1
 PROBE_S: Final = 120.0
 """A probe that has not come back by then is given up, and another may be sent."""
@@ -42,13 +47,13 @@ PROBE_S: Final = 120.0
 PROBE_ASK_S: Final = 2.0
 """Whoever finds a probe on its way asks again so soon: most come back within seconds."""
 
-_MAX_DOUBLINGS: Final = 16
+_MOST_STRIKES: Final = 32  # the rests have long reached their cap by then
 
 
 @dataclass(frozen=True, slots=True)
 class RouteState:
     """What the fleet knows of a route. `strikes` rests since its last answer; `rested_at_s` when the last one began;
-    `probe_until_s` is the probe's lease; `ramp_from_s` when it was opened again."""
+    `probe_until_s` is the probe's lease; `ramp_from_s` when it was opened again, and `ramp_s` how long that takes."""
 
     strikes: int = 0
     rested_at_s: float = 0.0
@@ -56,6 +61,7 @@ class RouteState:
     probe_until_s: float = 0.0
     prober: str = ""
     ramp_from_s: float = 0.0
+    ramp_s: float = RAMP_MOST_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +88,8 @@ def gate(state: RouteState, now_s: float, draw: float) -> Closed | MayProbe | No
         return Closed(state.rest_until_s)
     if state.strikes:
         return Closed(min(state.probe_until_s, now_s + PROBE_ASK_S)) if state.probe_until_s > now_s else MayProbe()
-    if draw >= share_after_rest(now_s - state.ramp_from_s):
-        return Closed(now_s + RAMP_S / 10)
+    if draw >= share_after_rest(now_s - state.ramp_from_s, state.ramp_s):
+        return Closed(now_s + state.ramp_s / 10)
     return None
 
 
@@ -110,7 +116,8 @@ def after_answer(state: RouteState, now_s: float, started_s: float) -> RouteStat
     """Open again after an answer to a call that had started after the last rest began."""
     if not state.strikes or started_s <= state.rested_at_s:
         return state
-    return RouteState(ramp_from_s=now_s)
+    ramp_s = RAMP_ROUND_TRIPS * (now_s - started_s)
+    return RouteState(ramp_from_s=now_s, ramp_s=min(RAMP_MOST_S, max(RAMP_LEAST_S, ramp_s)))
 
 
 def after_nothing(state: RouteState, prober: str, started_s: float) -> RouteState:
@@ -130,12 +137,12 @@ def rest_after(fault: str, strikes: int, rng: Random) -> float:
     rest = _RESTS.get(Fault(fault))
     if rest is None:
         return 0.0
-    bound = min(rest.cap_s, rest.first_s * 2.0 ** min(max(strikes, 0), _MAX_DOUBLINGS))
-    return max(LEAST_S, rng.uniform(0, bound))
+    bound = min(rest.cap_s, rest.first_s * rest.growth ** min(max(strikes, 0), _MOST_STRIKES))
+    return rng.uniform(LEAST_S, bound)
 
 
-def share_after_rest(open_for_s: float) -> float:
+def share_after_rest(open_for_s: float, ramp_s: float) -> float:
     """Which part of the calls that want it a route gets, `open_for_s` seconds after it was opened again."""
     if open_for_s < 0:
         return 0.0
-    return min(1.0, RAMP_FROM + (1 - RAMP_FROM) * open_for_s / RAMP_S)
+    return min(1.0, RAMP_FROM + (1 - RAMP_FROM) * open_for_s / ramp_s)

@@ -10,6 +10,9 @@ from then on: between two throttles the bucket went from empty to empty, so what
 After a throttle the rate dips below the measure and comes back to it along a cubic, slowest where the limit is
 believed to be: few calls are refused, and little room is left unused.
 
+Where a limit is told, its first throttles are taken for a bucket that holds less than a minute: how much, says what was
+taken beyond the refill. Only if refusals go on are there others who use the quota, and the rate is measured, too.
+
 All times are product seconds since the epoch; rates are requests or quota tokens a second.
 """
 
@@ -23,6 +26,10 @@ SEARCH_FROM: Final = 10.0
 SEARCH_GROWTH: Final = 2.5
 """Times what was taken in the last second."""
 SEARCH_BURST_S: Final = 0.3
+DRAW_S: Final = 0.8
+"""Between two draws of a container from a pool that had less than was asked for."""
+SEARCH_DRAW_S: Final = 0.2
+"""The same while a limit is searched for: a few seconds only."""
 LEARNED_BURST_S: Final = 1.25
 LONGEST_BURST_S: Final = 30.0
 USEFUL_CALLS: Final = 8
@@ -38,6 +45,18 @@ BUSY: Final = 0.6
 """The part of the allowed that must have been taken for a measure to say something of the limit."""
 CYCLE_CALLS: Final = 150
 """Calls between two probes of a learned limit: each may cost one refusal."""
+EDGE_S: Final = 0.05
+"""A call is sent so long after there is room for it by our clock: the provider has another one."""
+LEAST_BUCKET_S: Final = 1.0
+"""What the bucket of a told rate surely holds."""
+LOOK_S: Final = 0.06
+LOOK_CALLS: Final = 2
+LOOK_SHARE: Final = 0.05
+"""A bucket of a told rate is taken for a minute's only as deep as it has been seen: it is looked into by some calls, or
+by a part of what has been seen, more each time; a refusal is known by the next. So that what holds less than a minute
+is found by a refusal or two of the whole fleet, and not by as many as wait."""
+TOLD_REFUSALS: Final = 3
+"""Refusals in a row, fewer than `CYCLE_CALLS` apart, after which a told rate is no longer believed."""
 _OVER: Final = 0.05
 _GROWTH: Final = 0.75
 
@@ -60,11 +79,19 @@ class Meter:
     dip: float = 0.0
     burst_s: float = LEARNED_BURST_S
     ceiling_per_s: float | None = None  # a rate that was refused: until there is a measure, growth ends there
+    bucket_s: float | None = None  # of a told rate: what its bucket holds, where that is less than a minute
+    seen_s: float = LEAST_BUCKET_S  # how much of its minute was taken and not refused
+    looked_at_s: float = 0.0  # when its use was looked at last, and how deep that was
+    looked_s: float = 0.0
 
     @property
     def searching(self) -> bool:
         """No limit is known, and none has shown itself."""
         return self.told_per_s is None and self.throttles == 0
+
+    @property
+    def _edge_s(self) -> float:
+        return EDGE_S if self.told_per_s is not None and self.learned_per_s is None else 0.0
 
     def rate(self, now_s: float, *, unmetered: bool = False) -> float | None:
         """Units a second allowed now; None without a limit."""
@@ -75,10 +102,23 @@ class Meter:
         learned = self._learned(now_s)
         return learned if self.told_per_s is None else min(learned, self.told_per_s)
 
-    def burst(self, grain_s: float) -> float:
-        """Seconds of refill that may be taken at once; `grain_s` is the least that is worth telling apart."""
+    def looking(self, now_s: float) -> bool:
+        """Whether a told rate's bucket may hold more than has been seen."""
+        told = self.told_per_s is not None and self.learned_per_s is None and self.bucket_s is None
+        return told and self.seen_s < MINUTE_S and self.full_at_s < now_s + MINUTE_S
+
+    def looked(self, now_s: float, grain_s: float) -> "Meter":
+        """What was in use at the last look, and was not refused since, has been seen."""
+        if not self.looking(now_s) or now_s < self.looked_at_s + max(LOOK_S, grain_s):
+            return self
+        return replace(self, seen_s=max(self.seen_s, self.looked_s), looked_at_s=now_s, looked_s=0.0)
+
+    def burst(self, grain_s: float, each: float = 1.0) -> float:
+        """Seconds of refill that may be taken at once, by calls of `each` units; `grain_s` is the least that is worth
+        telling apart."""
         if self.learned_per_s is None and self.told_per_s is not None:
-            return MINUTE_S
+            more_s = max(LOOK_CALLS * each / self.told_per_s, LOOK_SHARE * self.seen_s)
+            return max(grain_s, self.bucket_s or min(MINUTE_S, self.seen_s + more_s))
         measured = self.learned_per_s is not None and self.ceiling_per_s is None
         return max(grain_s, self.burst_s if measured else SEARCH_BURST_S)
 
@@ -89,7 +129,8 @@ class Meter:
         if rate is None or each <= 0:
             return None
         cost_s = each / rate
-        free_s = self.burst(grain_s) - max(0.0, self.full_at_s - now_s)
+        in_use_s = max(0.0, self.full_at_s - now_s)
+        free_s = self.burst(grain_s, each) - (in_use_s + self._edge_s if in_use_s else 0.0)
         if free_s >= cost_s:
             return int(free_s / cost_s + 1e-9)
         return 1 if self.full_at_s <= now_s else 0
@@ -99,8 +140,11 @@ class Meter:
         rate = self.rate(now_s, unmetered=unmetered)
         if rate is None:
             return now_s
-        burst_s = self.burst(grain_s)
-        return max(now_s, self.full_at_s + min(units / rate, burst_s) - burst_s)
+        burst_s = self.burst(grain_s, units)
+        ready_s = self.full_at_s + min(units / rate, burst_s) - burst_s + self._edge_s
+        if self.looking(now_s):
+            ready_s = min(ready_s, self.looked_at_s + max(LOOK_S, grain_s))
+        return max(now_s, ready_s)
 
     def take(self, now_s: float, units: float, *, unmetered: bool = False) -> "Meter":
         """With `units` more in use; negative ones are given back."""
@@ -115,6 +159,10 @@ class Meter:
             since_s=self.since_s or now_s,
         )
 
+    def at_look(self, now_s: float) -> "Meter":
+        """With what is in use, if this is the moment of a look."""
+        return replace(self, looked_s=max(0.0, self.full_at_s - now_s)) if self.looked_at_s == now_s else self
+
     def throttled(self, now_s: float, started_s: float, each: float, grain_s: float) -> "Meter":
         """After a refusal of a call that asked for `each` units and started at `started_s`: nothing is left.
 
@@ -125,7 +173,10 @@ class Meter:
         seen = replace(self, throttles=self.throttles + 1, throttled_at_s=now_s, taken=0.0, since_s=now_s)
         learned = seen._measured(self, now_s, each, grain_s)
         rate = learned.rate(now_s) or SEARCH_FROM
-        pause_s = max(0.5, 2 * each / rate) if self.throttles < 2 else max(0.25, each / rate)
+        if learned.learned_per_s is None:  # a told rate, still believed: a call's room keeps it off the bucket's edge
+            pause_s = each / rate
+        else:
+            pause_s = max(0.5, 2 * each / rate) if self.throttles < 2 else max(0.25, each / rate)
         return replace(learned, full_at_s=now_s + learned.burst(grain_s) + min(pause_s, MINUTE_S))
 
     def told(self, per_s: float | None) -> "Meter":
@@ -141,8 +192,9 @@ class Meter:
             return self
         if now_s - self.throttled_at_s <= 2 * self.hold_s or self._learned(now_s) < told:
             return self
-        full_at_s = max(self.full_at_s, now_s + MINUTE_S - self.burst_s)  # a minute's burst must not come all at once
-        return replace(self, learned_per_s=None, throttles=0, full_at_s=full_at_s, taken=0.0, since_s=now_s)
+        told_again = replace(self, learned_per_s=None, throttles=0, seen_s=LEAST_BUCKET_S, taken=0.0, since_s=now_s)
+        # the burst of a told rate must not come all at once
+        return replace(told_again, full_at_s=max(self.full_at_s, now_s + told_again.burst(0.0) - self.burst_s))
 
     def _recent(self, now_s: float) -> float:
         return self.recent * math.exp(-max(0.0, now_s - self.recent_at_s) / RECENT_S)
@@ -186,9 +238,23 @@ class Meter:
         """Between what a bucket of a minute would have let through and the rate at which it refused."""
         refused = max(before._recent(now_s) / RECENT_S, 1.0)
         if before.told_per_s is not None:
+            bucket_s = before._bucket(elapsed_s, each)
+            if bucket_s is not None:
+                return replace(self, bucket_s=bucket_s)
             return self._learn(before.told_per_s * 0.9, SURE_FROM, each)
         from_minute = before.taken / (MINUTE_S + elapsed_s)
         return replace(self, learned_per_s=math.sqrt(max(from_minute, 0.01) * refused), ceiling_per_s=max(refused, 0.1))
+
+    def _bucket(self, elapsed_s: float, each: float) -> float | None:
+        """Seconds of the told rate that its bucket holds, after a refusal; None if that does not explain it."""
+        assert self.told_per_s is not None
+        if self.bucket_s is None:
+            # what was drawn and not yet called is in `taken`, and was not in the bucket
+            bucket_s = (self.taken / self.told_per_s - elapsed_s) * 0.8
+            return min(MINUTE_S, bucket_s) if bucket_s * self.told_per_s >= each else None
+        if self.throttles < TOLD_REFUSALS or self.taken >= CYCLE_CALLS * each:
+            return self.bucket_s / 2
+        return None
 
     def _learn(self, per_s: float, calls: float, each: float) -> "Meter":
         calls_per_s = max(per_s / max(each, 1e-9), 1e-3)
@@ -218,9 +284,21 @@ class Pool:
         """Some models have a limit of tokens alone: requests are limited only once they have been refused."""
         return self.tokens.told_per_s is not None
 
+    @property
+    def spread(self) -> bool:
+        """Whether what was drawn, and was less than was asked for, should be called evenly until the next draw: where a
+        bucket's size is not sure, the first call that is refused lets the rest be given back."""
+        return self.requests.told_per_s is None or bool(self.requests.throttles or self.tokens.throttles)
+
     def fresh(self, now_s: float) -> "Pool":
         """Without what is too old to be believed."""
         return replace(self, requests=self.requests.fresh(now_s), tokens=self.tokens.fresh(now_s))
+
+    def looked(self, now_s: float, grain_s: float) -> "Pool":
+        """With what has been seen of its buckets."""
+        return replace(
+            self, requests=self.requests.looked(now_s, grain_s), tokens=self.tokens.looked(now_s, grain_s)
+        )
 
     def room(self, now_s: float, tokens_each: float, grain_s: float) -> int | None:
         """How many calls of `tokens_each` quota tokens may start now; None without any limit."""
@@ -237,6 +315,20 @@ class Pool:
             self.requests.ready_at(now_s, calls, grain_s, unmetered=self._by_tokens),
             self.tokens.ready_at(now_s, calls * tokens_each, grain_s, unmetered=True),
         )
+
+    def pause_s(self, now_s: float, calls: int, tokens_each: float, grain_s: float) -> float:
+        """Until a pool that had less than was asked for is asked again: when some calls at once have room in it, and
+        before its buckets are full, for what flows in then is lost."""
+        meters = (self.requests, self.tokens)
+        if self.requests.searching or any(meter.ceiling_per_s is not None for meter in meters):
+            return SEARCH_DRAW_S
+        if any(meter.learned_per_s is not None for meter in meters):
+            return DRAW_S
+        if any(meter.looking(now_s) for meter in meters):
+            return LOOK_S
+        filled_s = min(meter.burst(grain_s) for meter in meters if meter.told_per_s is not None or meter.throttles) / 2
+        ready_s = self.ready_at(now_s, calls, tokens_each, grain_s) - now_s
+        return min(DRAW_S, max(SEARCH_DRAW_S, min(ready_s, filled_s)))
 
     def take(self, now_s: float, requests: float, tokens: float) -> "Pool":
         """With so much more in use; negative numbers are given back."""
@@ -305,11 +397,12 @@ class Dealings:
 
 def deal(pool: Pool, now_s: float, dealings: Dealings, grain_s: float) -> tuple[Pool, int]:
     """The pool after the dealings, and how many of the wanted calls may start."""
-    after = pool.fresh(now_s).take(now_s, dealings.requests, dealings.tokens).answered(dealings.seen)
+    after = pool.fresh(now_s).looked(now_s, grain_s).take(now_s, dealings.requests, dealings.tokens).answered(dealings.seen)
     for throttle in dealings.throttles:
         after = after.throttled(now_s, throttle, grain_s)
     if not dealings.calls:
         return after, 0
     room = after.room(now_s, dealings.tokens_each, grain_s)
     calls = dealings.calls if room is None else min(room, dealings.calls)
-    return (after.take(now_s, calls, calls * dealings.tokens_each) if calls else after), calls
+    after = after.take(now_s, calls, calls * dealings.tokens_each) if calls else after
+    return replace(after, requests=after.requests.at_look(now_s), tokens=after.tokens.at_look(now_s)), calls

@@ -16,12 +16,12 @@ from slackwater.model.job import Lane, Route
 from slackwater.model.usage import Usage
 from slackwater.policy.burn_down import burn_down
 from slackwater.policy.classify import Fault
-from slackwater.policy.quota import Dealings, Pool, Seen, Throttle, deal
+from slackwater.policy.quota import SEARCH_DRAW_S, Dealings, Pool, Seen, Throttle, deal
 
 Answer = TypeVar("Answer")
 
-DRAW_S: Final = 0.8  # between two draws of a pool that had less than was asked for
-SEARCH_DRAW_S: Final = 0.2  # the same while a limit is searched for: a few seconds only
+SETTLE_S: Final = 0.4  # unsettled answers of a pool that is short of tokens keep others waiting no longer
+FEW_CALLS: Final = 8
 LEAST_REAL_S: Final = 0.02  # a ledger's update takes about that long
 INPUT_MARGIN: Final = 1.05
 CLOSING_ATTEMPTS: Final = 3  # where the ledger is contended; what is lost then flows back by itself, throttles apart
@@ -80,6 +80,7 @@ class _Purse:
     throttles: list[Throttle] = field(default_factory=list)
     seen: Seen = field(default_factory=Seen)
     drawn_wall_s: float = -math.inf
+    dealt_wall_s: float = -math.inf
     next_draw_wall_s: float = -math.inf
     next_start_wall_s: float = -math.inf
     spacing_real_s: float = 0.0
@@ -133,6 +134,8 @@ class Admission:
             used = usage.input_tokens + usage.cache_write_tokens + usage.output_tokens * factor
             purse.owed_tokens += used - ticket.tokens
             purse.seen = _and(purse.seen, ticket.need, usage)
+            if self._is_scarce(purse, ticket.tokens) and self._clock.wall_s() >= purse.dealt_wall_s + self._real(SETTLE_S):
+                self._settle(name, purse)
         elif fault is not None and fault.is_quota:
             if fault is not Fault.QUOTA_DAILY:
                 is_tokens = fault is Fault.QUOTA_TOKENS
@@ -171,23 +174,13 @@ class Admission:
             return
         purse.calls, purse.tokens = granted, granted * tokens
         if granted < calls:
-            pause_s = self._pause_s(pool, min(waiting, 8), tokens)
+            pause_s = pool.pause_s(self._now_s(), min(waiting, 8), tokens, self._grain_s())
             purse.next_draw_wall_s = wall_s + max(LEAST_REAL_S, self._real(pause_s))
-            spread = granted and (pool.requests.throttles or pool.tokens.throttles or pool.requests.told_per_s is None)
-            purse.spacing_real_s = self._real(pause_s) / granted if spread else 0.0
+            purse.spacing_real_s = self._real(pause_s) / granted if granted and pool.spread else 0.0
         else:
             purse.spacing_real_s = 0.0
         if not granted:
             purse.until_s = pool.ready_at(self._now_s(), min(waiting, 64), tokens, self._grain_s())
-
-    def _pause_s(self, pool: Pool, calls: int, tokens: float) -> float:
-        """Until a pool that had less than was asked for is asked again: when some calls at once have room in it."""
-        if _unmeasured(pool):
-            return SEARCH_DRAW_S
-        if pool.requests.learned_per_s or pool.tokens.learned_per_s:
-            return DRAW_S
-        now_s = self._now_s()
-        return min(DRAW_S, max(SEARCH_DRAW_S, pool.ready_at(now_s, calls, tokens, self._grain_s()) - now_s))
 
     def _settle(self, name: str, purse: _Purse) -> None:
         self._deal(name, purse, 0, 0.0)
@@ -212,6 +205,7 @@ class Admission:
             return None
         purse.calls, purse.tokens, purse.owed_tokens = 0, 0.0, 0.0
         purse.throttles, purse.seen = [], Seen()
+        purse.dealt_wall_s = self._clock.wall_s()
         return granted
 
     # ------------------------------------------------------------------ small things
@@ -227,6 +221,13 @@ class Admission:
         until = self._moment_in(max(wait_s, 0.0))
         ready = datetime.fromtimestamp(purse.until_s, UTC)
         return Wait(until if stay else max(until, ready), stay=stay)
+
+    def _is_scarce(self, purse: _Purse, tokens: float) -> bool:
+        """Whether tokens are to be given back of which others may have too few."""
+        if purse.owed_tokens >= 0 or purse.pool is None:
+            return False
+        room = purse.pool.tokens.room(self._now_s(), tokens, self._grain_s(), unmetered=True)
+        return room is not None and room < FEW_CALLS
 
     def _has_tokens(self, pool: Pool, tokens: float) -> bool:
         """Whether it is not for tokens that a call must wait."""
@@ -269,10 +270,6 @@ def pool_name(route: Route) -> str:
     else:
         family = "global" if route.model_id.startswith("global.") else "cross_region"
     return f"{route.region}|{family}|{route.base_model}"
-
-
-def _unmeasured(pool: Pool) -> bool:
-    return pool.requests.searching or any(m.ceiling_per_s is not None for m in (pool.requests, pool.tokens))
 
 
 def _reserved(pool: Pool | None, need: Need, factor: int) -> float:

@@ -30,6 +30,7 @@ class RouteHealth:
         self._retain_s = retain_s
         self._known: dict[str, tuple[float, Item]] = {}
         self._in_a_row: dict[str, int] = {}
+        self._drawn: dict[str, tuple[RouteState, datetime]] = {}
 
     def gate(self, name: str) -> datetime | None:
         """Until when no call may go by the route; None if one may now. For a route whose rest is over that is so once:
@@ -38,9 +39,15 @@ class RouteHealth:
         for _ in range(ATTEMPTS):
             item = self._item(name)
             state = _state(item)
+            closed_for, until = self._drawn.get(name, (None, _moment(0)))
+            if closed_for == state and now_s < until.timestamp():
+                return until  # whoever asks again at once would soon be let in by any dice
             verdict = health.gate(state, now_s, self._rng.random())
             if isinstance(verdict, Closed):
-                return _moment(verdict.until_s)
+                until = _moment(verdict.until_s)
+                if state.ramp_from_s:
+                    self._drawn[name] = state, until
+                return until
             if verdict is None or self._keep(name, item, health.probing(state, now_s, self._owner)):
                 return None
         return _moment(now_s + 1)  # the others are quicker
@@ -99,6 +106,7 @@ class RouteHealth:
             "version": version + 1,
             "strikes": state.strikes,
             "prober": state.prober,
+            "ramp_ms": round(state.ramp_s * 1000),
             "ttl": int(self._now_s() + self._retain_s),
             **{attribute: iso(_moment(at_s)) for attribute, at_s in times.items() if at_s},
         }
@@ -132,6 +140,7 @@ def _state(item: Mapping[str, Any]) -> RouteState:
         probe_until_s=at_s("probe_until"),
         prober=item.get("prober", ""),
         ramp_from_s=at_s("ramp_from"),
+        ramp_s=int(item.get("ramp_ms", 1000 * health.RAMP_MOST_S)) / 1000,
     )
 
 

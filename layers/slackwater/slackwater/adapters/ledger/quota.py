@@ -13,7 +13,7 @@ Answer = TypeVar("Answer")
 ATTEMPTS: Final = 4
 _MICRO: Final = 10**6
 _METER: Final = tuple(field.name for field in fields(Meter) if field.name != "told_per_s")
-_OPTIONAL: Final = frozenset({"learned_per_s", "ceiling_per_s"})
+_OPTIONAL: Final = frozenset({"learned_per_s", "ceiling_per_s", "bucket_s"})
 KEEP_S: Final = 7 * 86_400
 
 
