@@ -82,6 +82,28 @@ def test_lines_from_standard_input_become_a_run_that_is_watched_by_the_id_it_pri
     assert (shown["state"], shown["done"], shown["workflow_failure"]) == ("settled", 7, None)
 
 
+def test_a_files_job_and_a_queued_one_are_explained(stack):
+    run = stack.run("submit", "-", "--name", "why", "--deadline", "30m", stdin=jobs("Why", 3) + "no job\n").strip()
+    stack.run("watch", run)
+    told = stack.json("explain", "2", "--run", "why.jsonl")
+    assert (told["line"], told["state"], told["decided"]["from"], told["decided"]["lane"]) == (2, "done", "plan", "on_demand")
+    assert {way["lane"]: way["refused"] for way in told["ways"]}["flex"] == "the profile does not allow it"
+    assert told["outcome"]["route"] in {way["route"] for way in told["ways"] if way["taken"]}
+    assert told["money"]["counterfactuals"]["batch"] == pytest.approx(told["money"]["cost_usd"] / 2)
+    assert "succeeded at" in stack.run("explain", told["job"], "--run", run)
+    assert stack.json("explain", "4", "--run", run)["state"] == "refused"
+    assert stack.json("explain", "nobody", "--run", run, status=2)["error"]["code"] == "unknown_job"
+    job = {"v": 1, "job_id": "ask", "run_id": "asked", "deadline": "20m", "request": json.loads(converse(1))}
+    job["request"].pop("id")
+    stack.client("sqs").send_message(QueueUrl=stack.shell["SLACKWATER_JOB_QUEUE"], MessageBody=json.dumps(job))
+    word = {"v": 1, "close_run": "asked", "expected": 1}
+    stack.client("sqs").send_message(QueueUrl=stack.shell["SLACKWATER_JOB_QUEUE"], MessageBody=json.dumps(word))
+    stack.run("watch", "asked")
+    told = stack.json("explain", "ask", "--run", "asked")
+    assert (told["kind"], told["state"], told["decided"]["from"]) == ("queue", "done", "ledger")
+    assert told == stack.json("explain", told["job"])
+
+
 def test_what_the_intake_would_refuse_is_not_even_uploaded(stack):
     write(stack.folder / "one.jsonl", [converse(1)])
     for wrong in (["--deadline", "soon"], ["--lane", "bus"], ["--profile", "nobody"], ["--result-dialect", "klingon"]):
