@@ -1,6 +1,6 @@
 """The batch adapter: what goes over the wire, and what every error of it means."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import boto3
 import pytest
@@ -158,3 +158,19 @@ def test_every_modelled_error_of_the_operations_is_classified(client):
     for operation in OPERATIONS.values():
         model = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[operation])
         assert {shape.name for shape in model.error_shapes} <= KNOWN_BATCH_CODES
+
+
+def test_everybodys_open_jobs_are_counted_over_all_pages_back_to_the_longest_time_out(client, stub):
+    jobs = BatchJobs(lambda region: client, buckets={"us-west-2": "west"}, roles={}, now=lambda: NOW)
+    asked = {"maxResults": 1000, "sortBy": "CreationTime", "sortOrder": "Descending"}
+    asked |= {"submitTimeAfter": NOW - timedelta(hours=169)}
+    theirs = {**JOB, "jobName": "theirs", "status": "Submitted", "modelId": "arn:aws:bedrock:us-west-2::x/y"}
+    ended = {**JOB, "jobName": "over", "status": "PartiallyCompleted"}
+    stub.add_response(
+        "list_model_invocation_jobs", {"invocationJobSummaries": [JOB, ended], "nextToken": "more"}, asked
+    )
+    stub.add_response(
+        "list_model_invocation_jobs", {"invocationJobSummaries": [theirs]}, {**asked, "nextToken": "more"}
+    )
+    found = [(job.name, job.model_id, job.status) for job in jobs.open_jobs("us-west-2")]
+    assert found == [(JOB["jobName"], "m", "InProgress"), ("theirs", theirs["modelId"], "Submitted")]
