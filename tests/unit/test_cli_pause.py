@@ -83,3 +83,14 @@ def test_status_shows_what_is_paused_and_what_the_day_has_left(stack, table, cap
     assert [mark["profile"] for mark in found.document()["paused"]] == ["news"]
     lines = [str(part) for part in found.shown(stack.clock.now())]
     assert lines[0].startswith("profile news is paused since ") and ": a look;" in lines[0]
+
+
+def test_status_tells_people_and_programs_of_a_pause(stack, table, capsys):
+    document(capsys, "pause", "--reason", "a look")
+    assert [mark["reason"] for mark in document(capsys, "status")["paused"]] == ["a look"]
+    with pytest.raises(SystemExit):
+        main.run(["status"])
+    assert "everything is paused since" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main.run(["resume"])
+    assert "nothing is paused" in capsys.readouterr().out
