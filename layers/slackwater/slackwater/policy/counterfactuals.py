@@ -185,7 +185,7 @@ def in_lane(lane: Lane, spent: Spent, group: Sums, book: PriceBook) -> int | Non
 def _priced(  # noqa: PLR0917 - the columns of the price table, in its order
     group: Sums, book: PriceBook, model: str, region: str, kind: str, lane: Lane, tier: str | None
 ) -> int | None:
-    """Batch has no prompt cache: there the whole prompt is input. No list has prices of caching for flex."""
+    """Batch has no prompt cache: there the whole prompt is input. Elsewhere caching without a price is unknown."""
     rates = book.rates(model, region, kind, lane.value, tier, input_tokens=group.longest_prompt)
     usage = group.usage
     if lane is Lane.BATCH:
