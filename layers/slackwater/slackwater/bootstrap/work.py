@@ -9,8 +9,8 @@ from slackwater.bootstrap.pooling import PoolingKit
 from slackwater.bootstrap.shards import ShardsKit
 from slackwater.settings import Settings
 from slackwater.usecases.announce import Announce
-from slackwater.usecases.cancel import CancelRun
 from slackwater.usecases.canaries import CanaryWatch
+from slackwater.usecases.cancel import CancelRun
 from slackwater.usecases.cancelled import CancelledRuns
 from slackwater.usecases.collect import Collect
 from slackwater.usecases.fail_jobs import FailJobs
