@@ -37,6 +37,8 @@ ROOT: Final = (
     HERE.parent
 )  # what every process starts in: the peers' find the bench's modules there, without the product
 OURS: Final = "slackwater"
+KNOWN_S: Final = 2.0
+"""Within which all containers know what one has learned."""
 STRATEGIES: Final = (
     "simple-shuffle",
     "least-busy",
@@ -63,6 +65,7 @@ class Figures:
     admitted: int
     throttled_share: float
     down_calls: int
+    down_at_once: int | None
     lost: int
     repeated: int
     share_error: float | None
@@ -129,6 +132,7 @@ def figures(scenario: Scenario, contender: str, drove: Mapping[str, Any], calls:
         admitted=inside if could else kinds["admitted"],
         throttled_share=_share(kinds["throttled"], kinds["throttled"] + kinds["admitted"]),
         down_calls=kinds["down"],
+        down_at_once=down_at_once(scenario, calls),
         lost=len(scenario.offers) - len(answered),
         repeated=kinds["admitted"] - len(served),
         share_error=share_error(scenario, Counter(served.values())) if scenario.shares else None,
@@ -152,6 +156,18 @@ def share_error(scenario: Scenario, served: Counter[str]) -> float:
     return max(abs(served[name] / all_served - weight / total) for name, weight in weights.items())
 
 
+def down_at_once(scenario: Scenario, calls: Sequence[Sequence[Any]]) -> int | None:
+    """The most calls at once that a region got which had been down for `KNOWN_S`: probes, if the fleet knows of it."""
+    lasts_s, most = scenario.world.down_latency_s, None
+    for name, region in scenario.world.regions.items():
+        for begin_s, end_s in region.down:
+            at = [at_s for at_s, where, _, kind in calls if where == name and kind == "down"]
+            known = [at_s for at_s in at if begin_s + KNOWN_S <= at_s < end_s]
+            together = [sum(at_s - lasts_s < other <= at_s for other in at) for at_s in known]
+            most = max(most or 0, *together, 0)
+    return most
+
+
 def _throttled(calls: Sequence[Sequence[Any]], begin_s: float, end_s: float) -> float:
     kinds = Counter(kind for at, _, _, kind in calls if begin_s <= at < end_s)
     return _share(kinds["throttled"], kinds["throttled"] + kinds["admitted"])
@@ -173,6 +189,7 @@ COLUMNS: Final[Columns] = (
     ("of oracle", "{0.of_oracle:.1%}"),
     ("throttled", "{0.throttled_share:.1%}"),
     ("to dead regions", "{0.down_calls}"),
+    ("at once", "{0.down_at_once:d}"),
     ("lost jobs", "{0.lost}"),
     ("paid twice", "{0.repeated}"),
     ("share error", "{0.share_error:.4f}"),
@@ -230,8 +247,9 @@ def targets(found: Mapping[tuple[str, str], Figures], rounds: Rounds, decision_m
     full = [one for one in ours if one.of_oracle is not None and one.scenario in FULL]
     for one in full:
         assert one.of_oracle is not None
+        part = 0.9 if one.scenario == "unknown quota" else 0.98
         yield Target(
-            f"{one.scenario}: at least 98 % of the oracle's calls", f"{one.of_oracle:.1%}", one.of_oracle >= 0.98
+            f"{one.scenario}: at least {part:.0%} of the oracle's calls", f"{one.of_oracle:.1%}", one.of_oracle >= part
         )
         if one.scenario == "unknown quota":
             yield Target(
@@ -249,6 +267,9 @@ def targets(found: Mapping[tuple[str, str], Figures], rounds: Rounds, decision_m
         yield Target("no job lost in any scenario", f"{lost}", lost == 0)
         yield Target("no job paid twice", f"{twice}", twice == 0)
     for one in ours:
+        if one.down_at_once is not None:
+            name = f"{one.scenario}: at most one probe at once of a region that rests"
+            yield Target(name, f"{one.down_at_once}", one.down_at_once <= 1)
         if one.share_error is not None:
             yield Target(
                 f"{one.scenario}: share error at most 1/N",

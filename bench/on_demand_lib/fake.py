@@ -75,7 +75,8 @@ class Bedrock:
     def _refused(self, what: str, now_s: float, region: str, job: int) -> tuple[float, int, bytes, None]:
         self.calls.append((now_s, region, job, DOWN if what == DOWN else THROTTLED))
         status, code, message = _ERRORS[what]
-        return 0.0, status, json.dumps({"__type": code, "message": message}).encode(), None
+        wait_s = self.world.down_latency_s if what == DOWN else 0.0
+        return wait_s, status, json.dumps({"__type": code, "message": message}).encode(), None
 
 
 def _answer(input_tokens: int, output_tokens: int, latency_s: float) -> bytes:

@@ -44,7 +44,7 @@ def scenarios(*, seed: int, quick: bool) -> list[Scenario]:
     always = (0.0, 1e9)
     free = _world(seed, latency_s=0.0)
     weighted = _world(seed, weighted=True, latency_s=0.2)
-    half_dead = _world(seed, weighted=True, latency_s=0.2, down={REGIONS[0]: always})
+    half_dead = _world(seed, weighted=True, latency_s=0.2, down={REGIONS[0]: always}, down_latency_s=0.2)
     minute = _world(seed, requests_per_s=1 / 3)
     fuller = _world(seed, requests_per_s=1)
     brim = _world(seed, requests_per_s=6, burst_s=1.0)
@@ -54,7 +54,7 @@ def scenarios(*, seed: int, quick: bool) -> list[Scenario]:
         output_tokens=(50, 150), output_tokens_per_s=100,
     )  # fmt: skip
     outage = (FIRST_PROBLEM_S, FIRST_PROBLEM_S + 3)
-    all_out = _world(seed, requests_per_s=15, burst_s=1.0, down=dict.fromkeys(REGIONS, outage))
+    all_out = _world(seed, requests_per_s=15, burst_s=1.0, down=dict.fromkeys(REGIONS, outage), down_latency_s=0.2)
     calls_1, calls_16 = (60, 160) if quick else (120, 480)
     long_s, tokens_s, herd_s, fleet_s = 20 * share, 10 * share, 20.0, 20 * share
     in_20_s = 3 * (60 + 20)

@@ -38,6 +38,7 @@ class World:
     max_tokens: int = 100
     output_tokens: tuple[int, int] = (20, 60)
     output_tokens_per_s: float | None = None
+    down_latency_s: float = 0.0  # what a region that is down takes to say so
 
     def answer_tokens(self, job: int) -> int:
         """Length of a job's answer: the same on every try, never above `max_tokens`."""

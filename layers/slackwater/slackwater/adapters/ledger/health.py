@@ -58,6 +58,7 @@ class RouteHealth:
             self._in_a_row.pop(name, None)
         elif health.faults_before_rest(fault) is not None:
             self._in_a_row[name] = self._in_a_row.get(name, 0) + 1
+            self._known.pop(name, None)  # others may have found it closed already
         for _ in range(ATTEMPTS):
             item = self._item(name)
             state = _state(item)
