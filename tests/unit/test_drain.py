@@ -86,8 +86,13 @@ def test_one_that_is_being_rescued_already_is_first_then_the_one_that_has_come_l
 
 
 def test_a_later_deadline_that_leaves_room_changes_nothing():
-    assert hours_behind(claim("a", hours=10), claim("b", hours=12)) == {"a": 0, "b": 0}
-    assert hours_behind(claim("a", hours=10), claim("b", hours=10.5)) == {"a": 0.5, "b": 0}
+    assert hours_behind(claim("a", hours=10, by=99), claim("b", hours=12)) == {"a": 0, "b": 0}
+
+
+def test_one_of_a_later_deadline_is_called_after_it_however_early_it_is_stopped():
+    found = behind_s([claim("a", hours=10, by=99), claim("b", hours=10.5)], NOON, lead_s=LEAD_S)
+    stopped = guard_at(NOON + timedelta(hours=10.5), LEAD_S + 3600)
+    assert found == {"a": (NOON + timedelta(hours=10) - stopped).total_seconds(), "b": 0}
 
 
 def test_shards_of_other_quotas_do_not_wait_for_each_other():
@@ -96,6 +101,13 @@ def test_shards_of_other_quotas_do_not_wait_for_each_other():
     chained = hours_behind(claim("a", quotas=(EAST,)), claim("b", quotas=(WEST,)), claim("c", quotas=(EAST, WEST)))
     assert sorted(chained.values()) == [0, 1, 2]
     assert sorted(hours_behind(claim("a", quotas=()), claim("b", quotas=())).values()) == [0, 1]
+
+
+def test_room_is_left_for_the_largest_of_later_deadlines_that_would_be_called_at_once():
+    last = claim("b", hours=20, drain_s=7200, called_next=True), claim("c", hours=30, drain_s=3600, called_next=True)
+    assert hours_behind(claim("a"), *last)["a"] == 2
+    again = claim("b", hours=20, drain_s=7200), last[1]  # it would go by batch again
+    assert hours_behind(claim("a"), *again)["a"] == 1
 
 
 def test_where_not_all_can_be_rescued_none_is_stopped_for_others_before_its_forecast_has_passed():
@@ -117,7 +129,7 @@ def test_what_is_being_rescued_already_may_be_late_without_giving_up_the_others(
 
 
 claims = st.builds(
-    lambda name, hours, drain_s, quotas, going: claim(name, hours, drain_s, quotas, going=going),
+    lambda name, hours, drain_s, quotas, going: claim(name, hours, drain_s, quotas, by=99, going=going),
     st.integers(0, 10**9).map(str),
     st.floats(1, 48),
     st.floats(1, 20_000),

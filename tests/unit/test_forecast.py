@@ -42,14 +42,18 @@ def test_a_history_without_spread_is_a_step():
 
 def test_the_moments_are_those_of_the_rule():
     assert latest_start(DEADLINE, PRIOR, 600) == DEADLINE - timedelta(hours=8, minutes=40)
-    assert guard_at(DEADLINE, 60) == DEADLINE - timedelta(minutes=30)
-    assert guard_at(DEADLINE, 3600) == DEADLINE - timedelta(hours=2)
+    assert guard_at(DEADLINE, 60) == DEADLINE - timedelta(minutes=31)
+    assert guard_at(DEADLINE, 3600) == DEADLINE - timedelta(hours=1, minutes=30)
     assert last_moment(DEADLINE, 3600) == DEADLINE - timedelta(hours=1)
 
 
 @given(st.floats(0, 10**6))
 def test_the_guard_leaves_time_to_stop_before_the_last_moment(drain_s):
     assert latest_start(DEADLINE, PRIOR, drain_s) < last_moment(DEADLINE, drain_s)
-    assert guard_at(DEADLINE, drain_s) <= last_moment(DEADLINE, drain_s)
-    if drain_s < 1800:
-        assert guard_at(DEADLINE, drain_s) < last_moment(DEADLINE, drain_s)
+    assert guard_at(DEADLINE, drain_s) == last_moment(DEADLINE, drain_s) - timedelta(minutes=30)
+
+
+@given(st.floats(0, 10**6))
+def test_a_job_that_is_begun_at_its_latest_start_has_its_p95_before_it_is_stopped(drain_s):
+    begun = latest_start(DEADLINE, PRIOR, drain_s)
+    assert guard_at(DEADLINE, drain_s) - begun >= timedelta(seconds=PRIOR.p95_s - 1)

@@ -133,15 +133,33 @@ def test_a_running_job_is_left_alone_until_its_guard(status):
     early = take(ShardState.OPEN, job(status), at(hours=1))
     assert early.actions == ()
     assert early.next_check_at == at(hours=1, minutes=1)
-    near = take(ShardState.OPEN, job(status), before_deadline(minutes=30, seconds=20))
-    assert near.next_check_at == before_deadline(minutes=30)
-    assert kinds(take(ShardState.OPEN, job(status), before_deadline(minutes=30))) == [Stop]
+    near = take(ShardState.OPEN, job(status), before_deadline(minutes=35, seconds=20))
+    assert near.actions == ()
+    assert near.next_check_at == before_deadline(minutes=35)
+    assert kinds(take(ShardState.OPEN, job(status), before_deadline(minutes=35))) == [Stop]
 
 
 def test_the_guard_comes_earlier_when_draining_has_become_slower():
     now = before_deadline(minutes=45)
     assert kinds(step(shard(), job(), now, drain_s=DRAIN_S)) == []
     assert kinds(step(shard(), job(), now, drain_s=1800)) == [Stop]
+
+
+def test_the_guard_is_reckoned_anew_from_the_earliest_deadline_later_too_when_draining_has_become_faster():
+    slow = shard(guard_at=guard_at(DEADLINE, 7200), earliest_at=DEADLINE)
+    now = before_deadline(minutes=40)
+    assert now > slow.guard_at
+    assert kinds(step(slow, job(), now, drain_s=DRAIN_S)) == []
+    assert kinds(step(slow, job(), now, drain_s=1800)) == [Stop]
+    assert kinds(step(slow, job(), now, drain_s=DRAIN_S, behind_s=600)) == [Stop]
+
+
+def test_a_cancelled_shard_is_stopped_at_once_whatever_its_deadline():
+    cut = shard(guard_at=at(hours=1), earliest_at=DEADLINE, cut=True)
+    assert kinds(step(cut, job(), at(hours=1), drain_s=DRAIN_S)) == [Stop]
+    assert kinds(
+        step(shard(ShardState.STAGED, guard_at=at(hours=1), cut=True), None, at(hours=1), drain_s=DRAIN_S)
+    ) == [Rescue]
 
 
 def test_a_stop_that_was_not_heard_is_asked_again_one_that_was_is_not():

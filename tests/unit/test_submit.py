@@ -7,6 +7,7 @@ import pytest
 from slackwater.model.batch_job import BatchJob
 from slackwater.model.native import RequestType
 from slackwater.model.shard import ShardState
+from slackwater.usecases.tick import RESCUE_LEAD_S
 from tests.unit.batch_rig import PREFIX, BatchWorld, Fuse, Killed, all_answered
 
 
@@ -207,7 +208,8 @@ def test_a_late_job_is_stopped_and_only_what_is_missing_is_rescued(world):
     shard = world.file_run()
     world.opened(shard)
     world.bedrock.moves("InProgress")
-    world.clock.advance((world.shard(shard).guard_at - world.clock.now()).total_seconds() - 30)
+    guard_s = (world.shard(shard).guard_at - world.clock.now()).total_seconds() - RESCUE_LEAD_S
+    world.clock.advance(guard_s - 30)
     world.beat()
     assert not any(call[0] == "stop" for call in world.bedrock.calls)
     world.clock.advance(61)

@@ -51,7 +51,8 @@ class Claim:
     when its forecast has most such jobs ended.
 
     `drain_s` is for all its records until its output is read: Bedrock counts what a job has processed, but AWS does not
-    say that a stopped one writes it. `going`: it is being rescued already.
+    say that a stopped one writes it. `going`: it is being rescued already. `called_next`: what its job leaves behind
+    is called, since batch is no longer possible for it.
     """
 
     shard: str
@@ -61,6 +62,7 @@ class Claim:
     expected_by: datetime
     going: bool = False
     processed: int = 0
+    called_next: bool = False
 
 
 def behind_s(claims: Sequence[Claim], now: datetime, *, lead_s: float) -> dict[str, float]:
@@ -68,32 +70,42 @@ def behind_s(claims: Sequence[Claim], now: datetime, *, lead_s: float) -> dict[s
     need the same quotas, can be rescued after it in time.
 
     Shards are rescued one after the other, the earliest deadline first. From the last one backwards, each has to be
-    done when the one behind it has to begin.
+    done when the one behind it has to begin; if that one has a later deadline, when it is stopped, since calls are made
+    in the order in which they come.
+
+    One of a later deadline that cannot go by batch again may end unfinished at any moment, and its calls come first
+    then: room is left for the largest of these, too.
 
     Where not all could be rescued any more, even from now on, most of them will have to end by themselves: none is
     stopped for others before its forecast has most jobs ended, nor one whose turn would have been in the past.
     """
     found: dict[str, float] = {}
     for group in _groups(claims):
-        turns = _turns(group)
+        turns = _turns(group, lead_s)
         possible = all(begin >= now for claim, begin, _ in turns if not claim.going)
         for claim, _, done in turns:
             wanted_s = (claim.deadline - done).total_seconds()
-            if not possible:
+            if possible:
+                wanted_s += max(
+                    (o.drain_s for o in group if o.called_next and o.deadline > claim.deadline), default=0.0
+                )
+            else:
                 alone = guard_at(claim.deadline, lead_s + claim.drain_s)
                 wanted_s = min(wanted_s, (alone - claim.expected_by).total_seconds()) if done > now else 0.0
             found[claim.shard] = max(0.0, wanted_s)
     return found
 
 
-def _turns(group: Iterable[Claim]) -> list[tuple[Claim, datetime, datetime]]:
+def _turns(group: Iterable[Claim], lead_s: float) -> list[tuple[Claim, datetime, datetime]]:
     """When each one's calls have to begin, and to be done."""
-    turns = []
-    begin: datetime | None = None
+    turns: list[tuple[Claim, datetime, datetime]] = []
     for claim in sorted(group, key=_order, reverse=True):
-        done = claim.deadline if begin is None else min(claim.deadline, begin)
-        begin = done - timedelta(seconds=claim.drain_s)
-        turns.append((claim, begin, done))
+        done = claim.deadline
+        if turns:
+            behind, begin, its_done = turns[-1]
+            stopped = guard_at(its_done, lead_s + behind.drain_s)
+            done = min(done, begin if behind.deadline == claim.deadline else stopped)
+        turns.append((claim, done - timedelta(seconds=claim.drain_s), done))
     return turns
 
 

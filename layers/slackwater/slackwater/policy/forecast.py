@@ -64,8 +64,10 @@ def latest_start(deadline: datetime, expected: Forecast, drain_s: float) -> date
 
 
 def guard_at(deadline: datetime, drain_s: float) -> datetime:
-    """When a job that still runs is stopped, so that what it finished is kept and the rest is rescued in time."""
-    return deadline - timedelta(seconds=max(MARGIN_S, 2 * drain_s))
+    """When a job that still runs is stopped, so that what it finished is kept and the rest is rescued in time: a
+    margin for stopping and for reading the output, then the drain. A job that was begun at its latest start has had its
+    p95 by then."""
+    return last_moment(deadline, drain_s) - timedelta(seconds=MARGIN_S)
 
 
 def last_moment(deadline: datetime, drain_s: float) -> datetime:

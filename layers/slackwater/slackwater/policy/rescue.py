@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from slackwater.model.job import Lane
+from slackwater.model.shard import OwnerKind, Shard, ShardState
 from slackwater.policy.forecast import Forecast, latest_start
 
 MAX_SHARD_GENERATIONS: Final = 3
@@ -68,12 +69,14 @@ def plan_rescue(
     batch_possible: bool,
     calling_lane: Lane = Lane.ON_DEMAND,
     min_records: int = MIN_RECORDS,
+    stopped: bool = False,
 ) -> RescuePlan:
     """How `missing` records (those whose verdict is `retry`, and those without a row) of a shard of `generation` go on.
 
     `deadline` is the earliest of theirs, `drain_s` how long they take on `calling_lane`; `batch_possible`: the
-    profile allows batch and it is enabled. The generation rises by one either way, so that a rescue of a rescue has
-    an end.
+    profile allows batch and it is enabled; `stopped`: its job was stopped at its guard, so that it is its turn to be
+    called, before other shards that need the same quotas. The generation rises by one either way, so that a rescue of a
+    rescue has an end.
     """
 
     def to(lane: Lane, reason: str) -> RescuePlan:
@@ -81,6 +84,8 @@ def plan_rescue(
 
     if not batch_possible:
         return to(calling_lane, "batch is not possible")
+    if stopped:
+        return to(calling_lane, "its batch job was stopped for the deadline")
     if missing < min_records:
         return to(calling_lane, f"fewer than {min_records} records")
     if generation + 1 >= MAX_SHARD_GENERATIONS:
@@ -88,6 +93,16 @@ def plan_rescue(
     if now > latest_start(deadline, forecast, drain_s):
         return to(calling_lane, "no time for another batch job")
     return to(Lane.BATCH, "time and records enough for another batch job")
+
+
+def called_next(shard: Shard, now: datetime, forecast: Forecast, drain_s: float, before: int) -> bool:
+    """Whether what this shard's job leaves behind would be called at once: it has no job yet and might get none, has
+    gone by batch often enough (`before`: so often before this time), or has no time for it."""
+    if shard.state in (ShardState.STAGED, ShardState.INTENT):
+        return True
+    if before + 1 >= MAX_SHARD_GENERATIONS or shard.owner_kind is OwnerKind.POOL:
+        return True
+    return now > latest_start(shard.earliest_at or shard.deadline_at, forecast, drain_s)
 
 
 def lost_records(*, missing: int, processed: int | None, rows_seen: int, any_output: bool) -> int:

@@ -161,7 +161,7 @@ def moments(shard: Shard, drain_s: float, behind_s: float = 0.0) -> Moments:
         done_by = shard.earliest_at - timedelta(seconds=behind_s)
         return Moments(guard_at(done_by, drain_s), last_moment(done_by, drain_s))
     guard = min(shard.guard_at, guard_at(shard.deadline_at, drain_s))
-    earliest = min(shard.deadline_at, shard.guard_at + timedelta(seconds=max(MARGIN_S, 2 * drain_s)))
+    earliest = min(shard.deadline_at, shard.guard_at + timedelta(seconds=MARGIN_S + drain_s))
     return Moments(guard, max(guard, last_moment(earliest, drain_s)))
 
 

@@ -21,6 +21,7 @@ from slackwater.policy.closing import RunArrivals, closing
 from slackwater.policy.drain import Claim, behind_s
 from slackwater.policy.forecast import PRIOR, Forecast
 from slackwater.policy.pooling import PoolAction, PoolStep
+from slackwater.policy.rescue import called_next
 from slackwater.policy.step import CHECK_S, Adopt, Collect, Look, Rescue, Step, Stop, Submit, step, stray
 from slackwater.usecases.drains import ShardDrains
 from slackwater.usecases.forecasts import ForecastsPort
@@ -187,7 +188,7 @@ class Tick:
 
     def _claims(self, shards: Iterable[Shard], seen: _Seen) -> list[Claim]:
         """Open shards that may need rescue, and with which quotas. One whose job is complete needs little of them."""
-        claims = []
+        claims, now = [], self._clock.now()
         for shard in shards:
             if shard.state is ShardState.SETTLED or shard.cut or shard.earliest_at is None:
                 continue
@@ -196,15 +197,18 @@ class Tick:
             if status == "Completed":
                 continue
             begun = shard.submitted_at or shard.staged_at or shard.earliest_at
+            drain_s = shard.records / self._drains.of_shard(shard)
+            told = PRIOR if shard.forecast is None else Forecast.from_json(shard.forecast)
             claims.append(
                 Claim(
                     shard.id,
                     frozenset(shard.quotas),
                     shard.earliest_at,
-                    shard.records / self._drains.of_shard(shard),
-                    later(begun, _p95_s(shard)),
+                    drain_s,
+                    later(begun, told.p95_s),
                     going=shard.state in (ShardState.STOPPING, ShardState.COLLECTING) or status in _GOING,
                     processed=0 if job is None else job.processed_records or 0,
+                    called_next=called_next(shard, now, told, drain_s, shard.generation - 1),
                 )
             )
         return claims
