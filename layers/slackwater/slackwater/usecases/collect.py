@@ -277,7 +277,7 @@ class Collect:
                 drain_s=len(called) / self._drains.of_shard(shard),
                 batch_possible=self._batch_possible and shard.owner_kind is OwnerKind.RUN and shard.arn is not None,
                 calling_lane=shard.rescue_lane,
-                stopped=shard.stop_asked_at is not None,
+                stopped=shard.stop_asked_at is not None and not shard.cut,
             )
             reason = plan.reason
             if plan.lane is Lane.BATCH:
