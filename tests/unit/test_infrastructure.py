@@ -64,7 +64,8 @@ def test_more_work_never_costs_less_except_where_a_call_turns_out_to_be_a_messag
 
 def test_the_memory_of_the_calling_functions_is_the_templates():
     template = load_template(Path(__file__).parents[2] / "template.yaml")
-    assert template["Globals"]["Function"]["MemorySize"] == WORKER_MEMORY_MB
+    for name in ("DispatchFunction", "RouteFunction"):
+        assert template["Resources"][name]["Properties"]["MemorySize"] == WORKER_MEMORY_MB
     for name in ("RouteFunction", "DispatchFunction"):
         assert "MemorySize" not in template["Resources"][name]["Properties"]
 

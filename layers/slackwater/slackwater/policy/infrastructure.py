@@ -8,8 +8,8 @@ us-east-1 without any free tier. Money is whole pico-dollars, rounded up.
 from dataclasses import dataclass, fields
 from typing import Final
 
-WORKER_MEMORY_MB: Final = 1769
-"""Of the functions that call models (template.yaml, Globals)."""
+WORKER_MEMORY_MB: Final = 1024
+"""Of the functions that call models (template.yaml)."""
 
 _GB_SECOND_PICO: Final = 13_333_400  # arm64
 _MB_MS_IN_GB_SECOND: Final = 1024 * 1000
