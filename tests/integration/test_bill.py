@@ -77,3 +77,22 @@ def test_with_lost_replies_and_rows_the_difference_is_exactly_what_the_receipts_
     assert gap["manifest_output_tokens"] - gap["row_output_tokens"] == batch["output_tokens"]
     assert runs[1].receipt["rescued_jobs"] == batch["count"]
     assert runs[1].receipt["rescue_usd"] > 0
+
+
+def test_a_long_common_prefix_is_cached_where_that_is_cheaper_and_a_short_one_goes_by_batch(driver: Driver):
+    driver.control("reset", {})
+    brief = [{"text": "Be brief."}, {"cachePoint": {"type": "default"}}]
+    given = {
+        "long": [cached(f"long prefix {n}", id=f"{n}") for n in range(120)],
+        "short": [{"system": brief, **converse(f"short prefix {n}", id=f"{n}")} for n in range(120)],
+    }
+    keys = {name: driver.drop(name, lines, deadline="24h") for name, lines in given.items()}
+    long, short = (driver.settled(keys[name], within_s=200) for name in given)
+    for run in (long, short):
+        check(run, 120)
+        assert run.receipt["succeeded"] == 120, run.receipt["errors"]
+    assert long.receipt["lanes"]["on_demand"]["jobs"] == 120
+    assert long.receipt["cache_read_tokens"] > 0.8 * long.receipt["input_tokens"]
+    assert long.receipt["cost_usd"] < long.receipt["counterfactuals"]["batch"]["cost_usd"]
+    assert short.receipt["lanes"]["batch"]["jobs"] == 120  # the emulator refuses records with a cache point
+    assert billed_pico(totals(driver)["by_way"], load_price_book()) == paid_pico(long, short)
