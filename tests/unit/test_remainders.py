@@ -22,7 +22,7 @@ PROFILE = Profiles.from_bytes(shipped_profiles()).named("default")
 KEY = pool_key(PROFILE, RequestType.CONVERSE)
 
 
-def ask(jobs=60, *, waiting=0, per_day=0.0, hours=12.0, calling=Lane.ON_DEMAND, saving_pico=10**9):
+def ask(jobs=60, *, waiting=0, per_day=0.0, hours=12.0, calling=Lane.ON_DEMAND, saving_pico=10**12):
     return remainder(
         jobs,
         company=Company(waiting, per_day),
@@ -42,6 +42,7 @@ def ask(jobs=60, *, waiting=0, per_day=0.0, hours=12.0, calling=Lane.ON_DEMAND, 
         ({"waiting": 40}, Taken.JOIN, "together enough"),
         ({"waiting": 40, "hours": 0}, Taken.ON_DEMAND, "to leave time for a rescue"),
         ({"waiting": 40, "saving_pico": 0}, Taken.ON_DEMAND, "costs no more than batch"),
+        ({"waiting": 40, "saving_pico": 10**10 - 1}, Taken.ON_DEMAND, "too little to hold the run's results back"),
         ({"waiting": 40, "saving_pico": None}, Taken.ON_DEMAND, "is unknown"),
         ({"per_day": 100.0}, Taken.WAIT, "40 more are needed, about 100 a day come: within the 12.0 h"),
         ({"per_day": 60.0}, Taken.ON_DEMAND, "40 more are needed, about 60 a day come: more than the 12.0 h"),
@@ -56,7 +57,7 @@ def test_a_remainder_is_a_question_of_money(asked, taken, reason):
 
 
 def test_what_it_saves_is_among_the_reasons():
-    assert "batch saves 0.001 USD against on_demand" in ask(waiting=40).reasons
+    assert "batch saves 1 USD against on_demand" in ask(waiting=40).reasons
 
 
 # ---------------------------------------------------------------------- pools that file runs join

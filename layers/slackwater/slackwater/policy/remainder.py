@@ -15,6 +15,8 @@ from slackwater.model.money import usd_text
 from slackwater.model.words import counted
 
 DAY_S: Final = 86_400
+WORTH_PICO: Final = 10**10
+"""0.01 USD: a run waits for its last record, so for less than this none is kept waiting."""
 
 
 class Taken(StrEnum):
@@ -77,6 +79,8 @@ def remainder(  # noqa: PLR0911 - one return a reason
         return called(few, "what batch would save is unknown")
     if saving_pico <= 0:
         return called(few, f"{calling} costs no more than batch")
+    if saving_pico < WORTH_PICO:
+        return called(few, f"batch would save {usd_text(saving_pico)} USD: too little to hold the run's results back")
     saves = f"batch saves {usd_text(saving_pico)} USD against {calling}"
     needed = min_records - jobs - company.waiting
     if needed <= 0:
