@@ -86,7 +86,12 @@ def test_a_files_job_and_a_queued_one_are_explained(stack):
     run = stack.run("submit", "-", "--name", "why", "--deadline", "30m", stdin=jobs("Why", 3) + "no job\n").strip()
     stack.run("watch", run)
     told = stack.json("explain", "2", "--run", "why.jsonl")
-    assert (told["line"], told["state"], told["decided"]["from"], told["decided"]["lane"]) == (2, "done", "plan", "on_demand")
+    assert (told["line"], told["state"], told["decided"]["from"], told["decided"]["lane"]) == (
+        2,
+        "done",
+        "plan",
+        "on_demand",
+    )
     assert {way["lane"]: way["refused"] for way in told["ways"]}["flex"] == "the profile does not allow it"
     assert told["outcome"]["route"] in {way["route"] for way in told["ways"] if way["taken"]}
     assert told["money"]["counterfactuals"]["batch"] == pytest.approx(told["money"]["cost_usd"] / 2)
