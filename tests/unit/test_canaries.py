@@ -144,6 +144,20 @@ def test_no_batch_job_is_made_of_a_shape_that_was_refused_and_the_receipt_learns
     assert world.meta()[f"canary_{shard}"] == 250
 
 
+def test_what_one_run_was_refused_says_nothing_of_another(world, ledger):
+    shard = held(world, ledger)
+    ledger.note(SHAPE, Canary.REFUSED, "another")
+    world.beat()
+    assert world.shard(shard).state is ShardState.STAGED  # it waits for canaries of its own
+    ledger.ask(SHAPE, run="r1", block="00000", unit="pcanary", lines=[1, 2, 3])
+    rows(world, OK)
+    world.clock.advance(61)
+    world.beat()
+    assert world.shard(shard).state is ShardState.OPEN
+    run = Run([line(i) for i in range(1200)], canaries=lambda shape: Asked(Canary.REFUSED, "another")).place()
+    assert len(run.asked) == 1
+
+
 def test_canaries_that_are_throttled_hold_nothing_back_for_long(world, ledger):
     shard = held(world, ledger)
     world.clock.advance(WAIT_S - 60)

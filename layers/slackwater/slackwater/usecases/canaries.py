@@ -16,7 +16,7 @@ class LedgerPort(Protocol):
 
     def get(self, key: str) -> Asked: ...
     def ask(self, key: str, *, run: str, block: str, unit: str, lines: Sequence[int]) -> None: ...
-    def note(self, key: str, state: Canary) -> None: ...
+    def note(self, key: str, state: Canary, run: str = "") -> None: ...
 
 
 class PartsPort(Protocol):
@@ -36,7 +36,7 @@ class CanaryWatch:
     def of(self, shard: Shard) -> Canary:
         """PASSED: the shard may begin. ASKED: it waits. REFUSED: no batch job is made of it, since its records would
         fail alike; the run's receipt says so."""
-        states = [self._state(key) for key in shard.canaries]
+        states = [self._state(key, shard.owner) for key in shard.canaries]
         if Canary.REFUSED in states:
             if shard.owner_kind is OwnerKind.RUN:
                 self._note(shard.owner, **{f"{NOTED}{shard.id}": shard.records})
@@ -51,13 +51,16 @@ class CanaryWatch:
         for key in keys:
             self._ledger.note(key, Canary.PASSED)
 
-    def _state(self, key: str) -> Canary:
+    def _state(self, key: str, owner: str) -> Canary:
+        """A refusal holds for the run whose jobs they were: another's may be fine."""
         asked = self._ledger.get(key)
+        if asked.state is Canary.REFUSED and asked.run != owner:
+            return Canary.UNKNOWN
         if asked.state is not Canary.ASKED:
             return asked.state
         rows = self._parts.rows(asked.run, asked.block, f"pack-{asked.unit}")
         outcomes = {row["line"]: (row["status"], (row["error"] or {}).get("code")) for row in rows}
         found = judged([outcomes[line] for line in asked.lines if line in outcomes], len(asked.lines))
         if found in (Canary.PASSED, Canary.REFUSED):
-            self._ledger.note(key, found)
-        return found
+            self._ledger.note(key, found, asked.run)
+        return Canary.UNKNOWN if found is Canary.REFUSED and asked.run != owner else found

@@ -267,7 +267,7 @@ class Planner:
         for entry in group.classes:
             shape = shape_key(model, entry.jobs.key.traits)
             state = self._canary(shape).state
-            if state is Canary.UNKNOWN and shape not in waiting:
+            if state in (Canary.UNKNOWN, Canary.REFUSED) and shape not in waiting:  # another run's were refused
                 if entry.calling_lane is None or spare < CANARIES:
                     continue
                 entry.canary = shape

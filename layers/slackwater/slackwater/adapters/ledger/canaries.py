@@ -31,21 +31,22 @@ class Canaries:
         )
 
     def ask(self, key: str, *, run: str, block: str, unit: str, lines: Sequence[int]) -> None:
-        """Notes which jobs are the canaries of a shape. The first run that asks is waited for by the others."""
+        """Notes which jobs are the canaries of a shape. The first run that asks is waited for by the others; one that
+        was refused is followed by the next that asks."""
         asked = {"run": run, "block": block, "unit": unit, "lines": list(lines)}
         try:
-            self._put(key, Canary.ASKED, asked, condition="attribute_not_exists(pk) OR #until <= :now")
+            self._put(key, Canary.ASKED, asked, condition="attribute_not_exists(pk) OR #until <= :now OR #state = :no")
         except ConditionFailed:
             return
 
-    def note(self, key: str, state: Canary) -> None:
-        """What has come of them. An answer outlasts a refusal."""
-        self._put(key, state, {}, condition=None)
+    def note(self, key: str, state: Canary, run: str = "") -> None:
+        """What has come of them, and in which run. An answer outlasts a refusal."""
+        self._put(key, state, {"run": run}, condition=None)
 
     def _put(self, key: str, state: Canary, more: dict[str, Any], *, condition: str | None) -> None:
         now = self._clock.now()
         item = {"v": 1, "state": state.value, "until": iso(later(now, _LIVES_S[state])), **more}
-        values = {} if condition is None else {"now": iso(now)}
+        values = {} if condition is None else {"now": iso(now), "no": Canary.REFUSED.value}
         ttl = int(self._clock.wall_s() + _LIVES_S[state]) + 86_400
         self._table.write(Write(_key(key), put={**item, "ttl": ttl}, condition=condition, values=values))
 
