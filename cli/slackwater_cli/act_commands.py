@@ -258,7 +258,21 @@ def _overview(overview: Overview, now: datetime) -> RenderableType:
     if overview.pools:
         waiting = sum(pool.count for pool in overview.pools)
         parts += [Text(), Text(f"{waiting} queue jobs wait in {len(overview.pools)} pools for the batch lane")]
+    if overview.forecasts:
+        parts += [Text(), _forecasts(overview)]
     return Group(*parts)
+
+
+def _forecasts(overview: Overview) -> Table:
+    """What is forecast of a batch job, and which part of the ended ones kept within what had been forecast of them."""
+    table = _table(("batch forecast", False), ("region", False), ("half within", True), ("95 % within", True),
+                   ("from", True), ("kept p50", True), ("kept p95", True))  # fmt: skip
+    for one in overview.forecasts:
+        now, score = one.now, one.score
+        basis = f"{words.count(now.n)} jobs" if now.basis != "prior" else f"prior ({words.count(now.n)} jobs)"
+        table.add_row(Text(one.model), one.region, words.span(now.p50_s), words.span(now.p95_s), basis,
+                      words.share(score.within_p50, 1), words.share(score.within_p95, 1))  # fmt: skip
+    return table
 
 
 def _table(*columns: tuple[str, bool]) -> Table:
@@ -322,6 +336,7 @@ def _overview_document(overview: Overview, stack: str, now: datetime) -> dict[st
         ],
         "shards": [shard_document(shard, now) for shard in overview.shards],
         "pools": [{"pool": pool.pool, "profile": pool.profile, "jobs": pool.count} for pool in overview.pools],
+        "forecasts": [one.as_json() for one in overview.forecasts],
         "complete": overview.complete,
     }
 

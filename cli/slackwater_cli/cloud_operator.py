@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from slackwater.adapters.ledger.due import DueItems
+from slackwater.adapters.ledger.history import History
 from slackwater.adapters.ledger.jobs import Jobs
 from slackwater.adapters.ledger.pools import Pools
 from slackwater.adapters.ledger.runs import Runs
@@ -36,6 +37,7 @@ class CloudOperator:
         self._jobs = Jobs(table, clock, retain_days=1)
         self._pools = Pools(table, clock, self._jobs, retain_days=1)
         self._items = DueItems(table)
+        self._history = History(table)
 
     def cancel(self, run_id: str) -> bool:
         """Asks for a run to be cancelled; False if it has ended."""
@@ -55,6 +57,7 @@ class CloudOperator:
             shards=self._shards,
             pools=self._pools,
             gauges=[*self._gauges("QueueUrl", dead=False), *self._gauges("DeadLettersUrl", dead=True)],
+            history=self._history,
         )()
 
     def dead_gauges(self) -> list[Gauge]:

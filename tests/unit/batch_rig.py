@@ -457,6 +457,16 @@ class BatchWorld:
         }
         return self.stage.shard(**{**arguments, **more})
 
+    def file_run_drawing_on(self, quotas: tuple[str, ...], *, run: str = "r1") -> str:
+        """As `file_run`; calling its jobs would draw on these quotas."""
+        shard = self.shard(self.file_run(run=run))
+        self.shards.change(shard, quotas=quotas)
+        return shard.id
+
+    def shard_like(self) -> Shard:
+        """A shard as a file run makes it."""
+        return self.shard(self.file_run(run="like"))
+
     def file_run_with_job(self, jobs: int, *, run: str = "r1") -> tuple[str, BatchJob]:
         """As `file_run`; its shard has a job already."""
         shard = self.shard(self.file_run(jobs, run=run))

@@ -34,7 +34,7 @@ from slackwater.policy.step import (
     step,
     stray,
 )
-from tests.unit.bedrock_model import NEVER, RUNNING, Job, NoAnswer, Refused, Region, Unreachable
+from tests.unit.bedrock_model import ENDED, NEVER, RUNNING, Job, NoAnswer, Refused, Region, Unreachable
 
 START = datetime(2026, 12, 1, tzinfo=UTC)
 PREFIX = "sw-abcdef-"
@@ -105,6 +105,7 @@ class History:
         self.seed, self.guard, self.forget_finished, self.compete = seed, guard, forget_finished, compete
         self.dice = dice = Random(seed)
         self.now = 0.0
+        self.next_tick = 0.0
         self.forecast = PRIOR if dice.random() < 0.08 else QUICK
         self.lane = Calls(rate=dice.choice([0.02, 0.05, 0.2, 1.0]))
         self.regions = {name: Region(name, Random(dice.getrandbits(32))) for name in ("east", "west", "north")}
@@ -193,8 +194,10 @@ class History:
             self._next()
             self._slow_down()
             self._settle_calls()
-            if not self._deliver():
+            self._deliver()
+            if self.now >= self.next_tick:
                 self._tick()
+                self.next_tick = self.now + self._until_next()
             if (
                 all(ledger.shard.state is ShardState.SETTLED for ledger in self.shards.values())
                 and not self.lane.waiting
@@ -205,17 +208,20 @@ class History:
         return self
 
     def _next(self) -> None:
-        """To the next tick (a minute later; where nothing is near, some are late), or message if one comes first."""
+        """To the next message, event or tick."""
+        if self.hints and self.hints[0] <= self.next_tick:
+            self.next_tick = max(self.now + 1, self.hints.pop(0))  # an event: nothing of it is believed
+        self.now = min(self.next_tick, self.messages[0][0]) if self.messages else self.next_tick
+
+    def _until_next(self) -> float:
+        """A minute; where nothing is near, some ticks are late."""
         behind = {} if self.messages else self._behind()
         quiet = not self.messages and all(
             self.now + 3_000 < seconds(self._moments(ledger, behind.get(name, 0.0)).guard)
             for name, ledger in self.shards.items()
             if ledger.shard.state is not ShardState.SETTLED
         )
-        tick = self.now + (self.dice.choice([60, 120, 400, 900]) if quiet else 60)
-        if self.hints and self.hints[0] <= tick:
-            tick = max(self.now + 1, self.hints.pop(0))  # an event: nothing of it is believed
-        self.now = min(tick, self.messages[0][0]) if self.messages else tick
+        return self.dice.choice([60, 120, 400, 900]) if quiet else 60
 
     def _moments(self, ledger: Ledger, behind: float) -> Moments:
         return moments(ledger.shard, LEAD_S + ledger.shard.records / self.lane.rate, behind)
@@ -273,8 +279,6 @@ class History:
                 continue
             job = (seen or {}).get(shard.job_name or "")
             status = "" if job is None else job.status(self.now)
-            if status == "Completed":
-                continue
             begun = shard.submitted_at or shard.staged_at
             drain_s = shard.records / self.lane.rate
             claims.append(
@@ -283,7 +287,7 @@ class History:
                     begun + timedelta(seconds=self.forecast.p95_s),
                     called_next=called_next(shard, moment(self.now), self.forecast, drain_s, shard.generation),
                     going=shard.state in (ShardState.STOPPING, ShardState.COLLECTING)
-                    or status in ("Stopping", "Stopped", "PartiallyCompleted", "Expired", "Failed"),
+                    or status in ENDED | {"Stopping"},
                 )
             )  # fmt: skip
         return behind_s(claims, moment(self.now), lead_s=LEAD_S)
@@ -366,11 +370,9 @@ class History:
 
     # ------------------------------------------------------------------ the workers
 
-    def _deliver(self) -> bool:
-        worked = False
+    def _deliver(self) -> None:
         while self.messages and self.messages[0][0] <= self.now:
             _, _, (do, name, attempt, *more) = heapq.heappop(self.messages)
-            worked = True
             self.works[do] += 1
             if do == "stop":
                 self._stop(name, attempt, *more)
@@ -379,7 +381,6 @@ class History:
             if ledger.shard.attempt != attempt or ledger.shard.state is ShardState.SETTLED:
                 continue
             getattr(self, f"_{do}")(ledger, *more)
-        return worked
 
     def _change(self, ledger: Ledger, look_in_s: float = CHECK_S, **fields) -> None:
         ledger.shard = replace(ledger.shard, **fields)
@@ -496,13 +497,20 @@ class History:
         self._settle(ledger, job, rows, processed, None if status != "Expired" and shard.arn else 0)
 
     def _rescue(self, ledger: Ledger, repeats: int) -> None:
-        self._settle(ledger, self._job(ledger.shard), None, None, repeats)
+        self._settle(ledger, self._job(ledger.shard), None, None, repeats, given_up=True)
 
     def _job(self, shard: Shard) -> Job | None:
         return None if shard.arn is None else self.regions[shard.region].jobs.get(shard.job_name or "")
 
     def _settle(
-        self, ledger: Ledger, job: Job | None, rows: int | None, processed: int | None, repeats: int | None
+        self,
+        ledger: Ledger,
+        job: Job | None,
+        rows: int | None,
+        processed: int | None,
+        repeats: int | None,
+        *,
+        given_up: bool = False,
     ) -> None:
         """Finished rows are kept, and what is missing goes on as `plan_rescue` says."""
         number, seen = self.of[ledger.shard.id], rows or 0
@@ -528,9 +536,9 @@ class History:
         ledger.shard = replace(ledger.shard, state=ShardState.SETTLED)
         if answered and self.now > ledger.deadline_s and not self.excused:
             raise Missed("a batch job was collected after its deadline")
-        self._go_on(ledger, number, retry, other)
+        self._go_on(ledger, number, retry, other, given_up)
 
-    def _go_on(self, ledger: Ledger, number: int, retry: int, other: int) -> None:
+    def _go_on(self, ledger: Ledger, number: int, retry: int, other: int, given_up: bool) -> None:
         missing = retry | other
         if missing & self.answered[number]:
             raise Missed("what is finished would be done again")
@@ -544,7 +552,7 @@ class History:
             forecast=self.forecast,
             drain_s=missing.bit_count() / self.lane.rate,
             batch_possible=ledger.shard.arn is not None,
-            stopped=ledger.shard.stop_asked_at is not None,
+            stopped=ledger.shard.stop_asked_at is not None or given_up,
         )
         if plan.lane is Lane.BATCH:
             region = self.dice.choice(list(self.regions))

@@ -203,6 +203,9 @@ class SettledShards:
     def __init__(self, counts: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self._counts = counts or {}
 
+    def many(self, shard_ids: Sequence[str]) -> Sequence[Any]:
+        return []
+
     def settled_counts(self, shard_ids: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
         return {shard: self._counts[shard] for shard in shard_ids if shard in self._counts}
 

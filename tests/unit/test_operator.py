@@ -11,6 +11,7 @@ from botocore.stub import Stubber
 
 from slackwater.adapters.account import AwsAccount
 from slackwater.adapters.ledger.due import DueItems
+from slackwater.adapters.ledger.history import History
 from slackwater.adapters.ledger.jobs import Jobs
 from slackwater.adapters.operator import DeadLetterQueue, QueueGauge
 from slackwater.model.run import RunState
@@ -101,7 +102,7 @@ def test_the_overview_shows_what_is_open_and_nothing_that_has_ended(world, clock
     world.runs.finish("r3", RunState.SETTLED)
     found = Overviews(
         items=DueItems(world.table), runs=world.runs, shards=world.shards, pools=world.pools,
-        gauges=[lambda: Gauge("jobs", 1, 2, 3, None)],
+        gauges=[lambda: Gauge("jobs", 1, 2, 3, None)], history=History(world.table),
     )()  # fmt: skip
     assert {meta["run_id"] for meta in found.runs} == {"r1", "r2"}
     assert [one.id for one in found.shards] == [shard]

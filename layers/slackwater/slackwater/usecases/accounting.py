@@ -8,10 +8,12 @@ from typing import Any, Final, Protocol
 from slackwater.model.errors import Missing
 from slackwater.model.profile import Profile, Profiles
 from slackwater.model.receipt import number
+from slackwater.model.shard import Shard
 from slackwater.model.words import counted
 from slackwater.policy.capability import Capability
 from slackwater.policy.counterfactuals import Account, Sum, Terms, otherwise
 from slackwater.policy.prices import PriceBook
+from slackwater.usecases.forecasts import foretold
 
 TOLD: Final = 10  # differences that get a warning each; the receipt lists all
 _TOKENS: Final = ("row_input_tokens", "row_output_tokens", "manifest_input_tokens", "manifest_output_tokens")
@@ -19,6 +21,7 @@ _TOKENS: Final = ("row_input_tokens", "row_output_tokens", "manifest_input_token
 
 class ShardsPort(Protocol):
     def settled_counts(self, shard_ids: Sequence[str]) -> Mapping[str, Mapping[str, Any]]: ...
+    def many(self, shard_ids: Sequence[str]) -> Sequence[Shard]: ...
 
 
 class Pinned(Protocol):
@@ -47,7 +50,8 @@ class Accounting:
     ) -> Accounted:
         """`shards`: all batch jobs that the run's rows came from, or should have."""
         found = otherwise(account, self._prices, self._capability, self._terms_of(meta, survey))
-        reconciled = reconciliation(self._shards.settled_counts(sorted(set(shards))))
+        ids = sorted(set(shards))
+        reconciled = reconciliation(self._shards.settled_counts(ids))
         rescue = found.rescue
         fields = {
             "counterfactuals": {name: _sum(one) for name, one in found.counterfactuals.items()},
@@ -59,6 +63,7 @@ class Accounting:
             "rescued_jobs": rescue.jobs + rescue.unknown_jobs,
             "rescue_usd": _usd(rescue.paid_pico - rescue.cost_pico if rescue.jobs or not rescue.unknown_jobs else None),
             "reconciliation": reconciled,
+            "forecasts": foretold(self._shards.many(ids)),
         }
         return Accounted(fields, _warnings(reconciled["differences"]))
 

@@ -239,7 +239,7 @@ class Collect:
             "counts": join.counts.as_json() | {"repeats": lost},
             "tokens": join.tokens.beside(self._manifest(shard) if outputs else None),
             "maybe_alive": ended.without_output and ended.repeats != 0,
-            **self._rescue(shard, members, missing.retry, missing.other_lane, now),
+            **self._rescue(shard, members, missing.retry, missing.other_lane, now, given_up=ended.without_output),
         }
         if self._files.put_verdict(shard, verdict):
             return verdict
@@ -262,9 +262,18 @@ class Collect:
                 raise RuntimeError(f"{source} of {run}/{block}: a thousand waves are taken")
 
     def _rescue(
-        self, shard: Shard, members: Sequence[Member], retry: list[int], other_lane: list[int], now: datetime
+        self,
+        shard: Shard,
+        members: Sequence[Member],
+        retry: list[int],
+        other_lane: list[int],
+        now: datetime,
+        *,
+        given_up: bool,
     ) -> dict[str, Any]:
-        """Where the missing records go: into a new shard, or on a calling lane."""
+        """Where the missing records go: into a new shard, or on a calling lane. `given_up`: the job's end was waited
+        for no longer."""
+        stopped = given_up or (shard.stop_asked_at is not None and not shard.cut)
         called, batched, decided = sorted((*retry, *other_lane)), [], None
         reason = "nothing is missing"
         if called:
@@ -277,13 +286,13 @@ class Collect:
                 drain_s=len(called) / self._drains.of_shard(shard),
                 batch_possible=self._batch_possible and shard.owner_kind is OwnerKind.RUN and shard.arn is not None,
                 calling_lane=shard.rescue_lane,
-                stopped=shard.stop_asked_at is not None and not shard.cut,
+                stopped=stopped,
             )
             reason = plan.reason
             if plan.lane is Lane.BATCH:
                 called, batched = other_lane, retry
             else:
-                decided = self._remainder(shard, members, retry)
+                decided = None if stopped else self._remainder(shard, members, retry)
         if decided is None:
             return {"called": called, "batched": batched, "reason": reason}
         waits = {"called": sorted(other_lane), "pooled": retry} if decided.taken.pooled else {"called": called}

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 from slackwater.model.clock import Clock
+from slackwater.model.shard import Shard
 from slackwater.policy.forecast import PRIOR, Forecast, slowest
 from slackwater.policy.history import Score, Turnaround, forecast, score, size_of
 
@@ -78,6 +79,23 @@ class Forecasts:
         if known is None or now - known.read_at > timedelta(seconds=CACHE_S):
             known = self._known[region, model] = _Known(now, self._history.turnarounds(region, model), {})
         return known
+
+
+def foretold(shards: Iterable[Shard]) -> list[dict[str, Any]]:
+    """For a receipt: of each shard what was forecast of its job, and how long it took. `actual_s` is null for one that
+    did not end by itself; if it was cut off, `longer_than_s` says after how long."""
+    return [
+        {
+            "shard": shard.id,
+            "region": shard.region,
+            "model": shard.base_model,
+            **shard.forecast,
+            "actual_s": shard.took_s if shard.took_whole else None,
+            "longer_than_s": None if shard.took_whole else shard.took_s,
+        }
+        for shard in shards
+        if shard.forecast is not None
+    ]
 
 
 @dataclass(frozen=True, slots=True)

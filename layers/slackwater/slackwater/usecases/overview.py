@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 from slackwater.model.claim import Pool
 from slackwater.model.run import ENDED
 from slackwater.model.shard import Shard, ShardState
+from slackwater.usecases.forecasts import Calibration, PairsPort, calibrations
 
 ALWAYS: Final = datetime(9999, 1, 1, tzinfo=UTC)
 ITEMS_A_PARTITION: Final = 250
@@ -38,6 +39,7 @@ class Overview:
     shards: tuple[Shard, ...]
     pools: tuple[Pool, ...]
     complete: bool
+    forecasts: tuple[Calibration, ...] = ()
 
 
 class DueItemsPort(Protocol):
@@ -71,7 +73,9 @@ class Overviews:
         shards: ShardsPort,
         pools: PoolsPort,
         gauges: Sequence[GaugePort],
+        history: PairsPort,
     ) -> None:
+        self._history = history
         self._items = items
         self._runs = runs
         self._shards = shards
@@ -91,6 +95,7 @@ class Overviews:
             shards=tuple(sorted((s for s in shards if s.state is not ShardState.SETTLED), key=_place)),
             pools=tuple(sorted(pools, key=lambda pool: pool.opened_at)),
             complete=sum(map(len, ids.values())) < ITEMS_A_PARTITION,
+            forecasts=tuple(calibrations(self._history)),
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from slackwater.model import ids
+from slackwater.model.batch_job import ENDED as ENDED_JOB
 from slackwater.model.batch_job import BatchCallFailed, BatchJob
 from slackwater.model.claim import Pool, QueueRun
 from slackwater.model.clock import Clock, iso, later, parse_iso
@@ -38,7 +39,7 @@ COMPETES_S: Final = 600  # an open shard is looked at at least so often: what is
 PEEK_EVERY_S: Final = 30.0  # real seconds between two looks into the dead-letter queues
 POISON_S: Final = 3600  # a shard's dead work message is held against it only after so long: tick has sent others
 
-_GOING: Final = frozenset({"Stopping", "Stopped", "PartiallyCompleted", "Expired", "Failed"})  # rescue has begun
+_GOING: Final = ENDED_JOB | {"Stopping"}  # what they lack comes to light soon
 
 
 class DuePort(Protocol):
@@ -187,15 +188,14 @@ class Tick:
         return Ticked(len(due), sent, tuple(sorted(seen.failed)), left, *self._ages(by_item.values(), seen))
 
     def _claims(self, shards: Iterable[Shard], seen: _Seen) -> list[Claim]:
-        """Open shards that may need rescue, and with which quotas. One whose job is complete needs little of them."""
+        """Open shards that may need rescue, and with which quotas: all that have not settled, since a complete job may
+        lack any of its lines."""
         claims, now = [], self._clock.now()
         for shard in shards:
             if shard.state is ShardState.SETTLED or shard.cut or shard.earliest_at is None:
                 continue
             job = None if shard.job_name is None else seen.by_name.get(shard.job_name)
             status = "" if job is None else job.status
-            if status == "Completed":
-                continue
             begun = shard.submitted_at or shard.staged_at or shard.earliest_at
             drain_s = shard.records / self._drains.of_shard(shard)
             told = PRIOR if shard.forecast is None else Forecast.from_json(shard.forecast)

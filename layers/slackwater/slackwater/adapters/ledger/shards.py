@@ -51,6 +51,12 @@ class ShardLedger:
         item = self._table.get(_key(shard_id))
         return None if item is None else _shard(shard_id, item)
 
+    def many(self, shard_ids: Sequence[str]) -> list[Shard]:
+        """Those of these shards that there are, by id."""
+        items = self._table.get_many([_key(shard_id) for shard_id in shard_ids])
+        found = {str(item["pk"]).removeprefix("SHARD#"): item for item in items}
+        return [_shard(name, found[name]) for name in sorted(found)]
+
     def settled_counts(self, shard_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """What `settle` noted of these shards, with the region; a shard that was never collected has no more than
         that."""
