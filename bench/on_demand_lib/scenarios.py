@@ -80,7 +80,7 @@ def scenarios(*, seed: int, quick: bool) -> list[Scenario]:
         ),
         Scenario(
             "unknown quota", unknown, steady(120, long_s), long_s, long_s * 2 + 35, told=False,
-            about=f"{120 * long_s:.0f} jobs in {long_s:g} s at 3 × 20 a second: twice; buckets of a second, nothing told",
+            about=f"{120 * long_s:.0f} jobs in {long_s:g} s at 3 × 20 a second: twice; buckets of a second; not told",
         ),
         Scenario(
             "token quota", by_tokens, steady(40, tokens_s), tokens_s, tokens_s + 110,
@@ -88,7 +88,7 @@ def scenarios(*, seed: int, quick: bool) -> list[Scenario]:
         ),
         Scenario(
             "herd", all_out, steady(30, herd_s), herd_s, 80,
-            about=f"{30 * herd_s:.0f} jobs in {herd_s:g} s at 3 × 15 requests a second; all regions are down from 2 s to 5 s",
+            about=f"{30 * herd_s:.0f} jobs in {herd_s:g} s at 3 × 15 a second; all regions are down from 2 s to 5 s",
         ),
         Scenario(
             "20 containers", brim, steady(27, fleet_s), fleet_s, fleet_s * 1.5 + 35, containers=20,

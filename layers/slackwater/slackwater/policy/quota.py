@@ -296,9 +296,7 @@ class Pool:
 
     def looked(self, now_s: float, grain_s: float) -> "Pool":
         """With what has been seen of its buckets."""
-        return replace(
-            self, requests=self.requests.looked(now_s, grain_s), tokens=self.tokens.looked(now_s, grain_s)
-        )
+        return replace(self, requests=self.requests.looked(now_s, grain_s), tokens=self.tokens.looked(now_s, grain_s))
 
     def room(self, now_s: float, tokens_each: float, grain_s: float) -> int | None:
         """How many calls of `tokens_each` quota tokens may start now; None without any limit."""
@@ -397,7 +395,8 @@ class Dealings:
 
 def deal(pool: Pool, now_s: float, dealings: Dealings, grain_s: float) -> tuple[Pool, int]:
     """The pool after the dealings, and how many of the wanted calls may start."""
-    after = pool.fresh(now_s).looked(now_s, grain_s).take(now_s, dealings.requests, dealings.tokens).answered(dealings.seen)
+    after = pool.fresh(now_s).looked(now_s, grain_s)
+    after = after.take(now_s, dealings.requests, dealings.tokens).answered(dealings.seen)
     for throttle in dealings.throttles:
         after = after.throttled(now_s, throttle, grain_s)
     if not dealings.calls:

@@ -134,7 +134,8 @@ class Admission:
             used = usage.input_tokens + usage.cache_write_tokens + usage.output_tokens * factor
             purse.owed_tokens += used - ticket.tokens
             purse.seen = _and(purse.seen, ticket.need, usage)
-            if self._is_scarce(purse, ticket.tokens) and self._clock.wall_s() >= purse.dealt_wall_s + self._real(SETTLE_S):
+            settle_at_wall_s = purse.dealt_wall_s + self._real(SETTLE_S)
+            if self._is_scarce(purse, ticket.tokens) and self._clock.wall_s() >= settle_at_wall_s:
                 self._settle(name, purse)
         elif fault is not None and fault.is_quota:
             if fault is not Fault.QUOTA_DAILY:
