@@ -99,6 +99,35 @@ def test_batch_counts_the_chance_of_a_rescue():
     assert flex.cost_pico < batch.cost_pico < flex.cost_pico * 1.01
 
 
+@pytest.mark.promise(3)
+def test_batch_is_chosen_only_if_all_that_it_might_leave_behind_could_still_be_called():
+    hour = 3600.0
+    assert drained(hours=15, call_s=6 * hour, rescue_s=6 * hour, one_s=hour).lane is Lane.BATCH
+    tight = drained(hours=12, call_s=6 * hour, rescue_s=6 * hour, one_s=hour)
+    assert tight.lane is Lane.ON_DEMAND
+    assert tight.warning is None
+
+
+def test_where_calling_all_would_be_late_as_well_batch_may_be_risked_and_says_so():
+    hour = 3600.0
+    risked = drained(hours=12, call_s=13 * hour, rescue_s=13 * hour, one_s=hour)
+    assert risked.lane is Lane.BATCH
+    assert "should more than one of its batch jobs be late" in risked.warning
+    assert drained(hours=9, call_s=13 * hour, rescue_s=13 * hour, one_s=hour).lane is Lane.ON_DEMAND  # too late even so
+
+
+def drained(hours, **drain):
+    return choose(
+        JobLoad(1000, 100_000, 50_000),
+        deadline=NOW + timedelta(hours=hours),
+        now=NOW,
+        ways=without_flex(),
+        prices=HALF,
+        forecast=PRIOR,
+        drain=Drain(**drain),
+    )
+
+
 def test_batch_that_is_no_cheaper_is_not_worth_the_wait():
     assert decide(of=without_flex(), prices=Prices(on_demand=100, batch=100)).lane is Lane.ON_DEMAND
 
