@@ -16,7 +16,7 @@ from slackwater.model.job import Lane, Route
 from slackwater.model.shard import OwnerKind, Shard, ShardState
 from slackwater.policy.drain import Claim, behind_s
 from slackwater.policy.forecast import PRIOR, Forecast, guard_at, latest_start
-from slackwater.policy.rescue import RowVerdict, called_next, lost_records, plan_rescue, row_verdict
+from slackwater.policy.rescue import RowVerdict, called_share, lost_records, plan_rescue, row_verdict
 from slackwater.policy.step import (
     ABSENT_S,
     CHECK_S,
@@ -285,7 +285,7 @@ class History:
                 Claim(
                     name, frozenset("q"), moment(ledger.deadline_s), drain_s,
                     begun + timedelta(seconds=self.forecast.p95_s),
-                    called_next=called_next(shard, moment(self.now), self.forecast, drain_s, shard.generation),
+                    called_s=drain_s * called_share(shard, moment(self.now), self.forecast, drain_s, shard.generation),
                     going=shard.state in (ShardState.STOPPING, ShardState.COLLECTING)
                     or status in ENDED | {"Stopping"},
                 )

@@ -104,9 +104,9 @@ def test_shards_of_other_quotas_do_not_wait_for_each_other():
 
 
 def test_room_is_left_for_the_largest_of_later_deadlines_that_would_be_called_at_once():
-    last = claim("b", hours=20, drain_s=7200, called_next=True), claim("c", hours=30, drain_s=3600, called_next=True)
+    last = claim("b", hours=20, drain_s=7200, called_s=7200), claim("c", hours=30, drain_s=3600, called_s=3600)
     assert hours_behind(claim("a"), *last)["a"] == 2
-    again = claim("b", hours=20, drain_s=7200), last[1]  # it would go by batch again
+    again = claim("b", hours=20, drain_s=7200, called_s=900), last[1]  # most of it would go by batch again
     assert hours_behind(claim("a"), *again)["a"] == 1
 
 

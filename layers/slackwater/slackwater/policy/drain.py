@@ -51,8 +51,8 @@ class Claim:
     when its forecast has most such jobs ended.
 
     `drain_s` is for all its records until its output is read: Bedrock counts what a job has processed, but AWS does not
-    say that a stopped one writes it. `going`: it is being rescued already. `called_next`: what its job leaves behind
-    is called, since batch is no longer possible for it.
+    say that a stopped one writes it. `going`: it is being rescued already. `called_s`: how long those calls take that
+    its job's end may bring at once.
     """
 
     shard: str
@@ -62,7 +62,7 @@ class Claim:
     expected_by: datetime
     going: bool = False
     processed: int = 0
-    called_next: bool = False
+    called_s: float = 0.0
 
 
 def behind_s(claims: Sequence[Claim], now: datetime, *, lead_s: float) -> dict[str, float]:
@@ -73,8 +73,8 @@ def behind_s(claims: Sequence[Claim], now: datetime, *, lead_s: float) -> dict[s
     done when the one behind it has to begin; if that one has a later deadline, when it is stopped, since calls are made
     in the order in which they come.
 
-    One of a later deadline that cannot go by batch again may end unfinished at any moment, and its calls come first
-    then: room is left for the largest of these, too.
+    One of a later deadline may end unfinished at any moment, and what of it cannot go by batch again is called first
+    then: room is left for the one with most of these calls, too.
 
     Where not all could be rescued any more, even from now on, most of them will have to end by themselves: none is
     stopped for others before its forecast has most jobs ended, nor one whose turn would have been in the past.
@@ -86,9 +86,7 @@ def behind_s(claims: Sequence[Claim], now: datetime, *, lead_s: float) -> dict[s
         for claim, _, done in turns:
             wanted_s = (claim.deadline - done).total_seconds()
             if possible:
-                wanted_s += max(
-                    (o.drain_s for o in group if o.called_next and o.deadline > claim.deadline), default=0.0
-                )
+                wanted_s += max((other.called_s for other in group if other.deadline > claim.deadline), default=0.0)
             else:
                 alone = guard_at(claim.deadline, lead_s + claim.drain_s)
                 wanted_s = min(wanted_s, (alone - claim.expected_by).total_seconds()) if done > now else 0.0

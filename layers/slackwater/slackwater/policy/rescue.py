@@ -95,14 +95,21 @@ def plan_rescue(
     return to(Lane.BATCH, "time and records enough for another batch job")
 
 
-def called_next(shard: Shard, now: datetime, forecast: Forecast, drain_s: float, before: int) -> bool:
-    """Whether what this shard's job leaves behind would be called at once: it has no job yet and might get none, has
-    gone by batch often enough (`before`: so often before this time), or has no time for it."""
-    if shard.state in (ShardState.STAGED, ShardState.INTENT):
-        return True
-    if before + 1 >= MAX_SHARD_GENERATIONS or shard.owner_kind is OwnerKind.POOL:
-        return True
-    return now > latest_start(shard.earliest_at or shard.deadline_at, forecast, drain_s)
+def called_share(shard: Shard, now: datetime, forecast: Forecast, drain_s: float, before: int) -> float:
+    """Which part of this shard's records may have to be called at once when its job ends.
+
+    All, if it has no job yet and might get none, has gone by batch often enough (`before`: so often before this time),
+    or has no time for it; else fewer than a batch job's minimum.
+    """
+    deadline = shard.earliest_at or shard.deadline_at
+    if (
+        shard.state in (ShardState.STAGED, ShardState.INTENT)
+        or before + 1 >= MAX_SHARD_GENERATIONS
+        or shard.owner_kind is OwnerKind.POOL
+        or now > latest_start(deadline, forecast, drain_s)
+    ):
+        return 1.0
+    return min(1.0, (MIN_RECORDS - 1) / max(1, shard.records))
 
 
 def lost_records(*, missing: int, processed: int | None, rows_seen: int, any_output: bool) -> int:

@@ -22,7 +22,7 @@ from slackwater.policy.closing import RunArrivals, closing
 from slackwater.policy.drain import Claim, behind_s
 from slackwater.policy.forecast import PRIOR, Forecast
 from slackwater.policy.pooling import PoolAction, PoolStep
-from slackwater.policy.rescue import called_next
+from slackwater.policy.rescue import called_share
 from slackwater.policy.step import CHECK_S, Adopt, Collect, Look, Rescue, Step, Stop, Submit, step, stray
 from slackwater.usecases.drains import ShardDrains
 from slackwater.usecases.forecasts import ForecastsPort
@@ -208,7 +208,7 @@ class Tick:
                     later(begun, told.p95_s),
                     going=shard.state in (ShardState.STOPPING, ShardState.COLLECTING) or status in _GOING,
                     processed=0 if job is None else job.processed_records or 0,
-                    called_next=called_next(shard, now, told, drain_s, shard.generation - 1),
+                    called_s=drain_s * called_share(shard, now, told, drain_s, shard.generation - 1),
                 )
             )
         return claims
