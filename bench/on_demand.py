@@ -17,6 +17,7 @@ processor time. Libraries that wrap boto3 with a fallback list would have repeat
 import argparse
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -29,6 +30,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.on_demand_lib import floor, oracle
+from bench.on_demand_lib.durable import ENDPOINT as TABLE_ENDPOINT
+from bench.on_demand_lib.durable import emulated_table
 from bench.on_demand_lib.scenarios import scenarios
 from bench.on_demand_lib.world import Scenario
 
@@ -37,6 +40,7 @@ ROOT: Final = (
     HERE.parent
 )  # what every process starts in: the peers' find the bench's modules there, without the product
 OURS: Final = "slackwater"
+DURABLE: Final = "slackwater, DynamoDB"
 KNOWN_S: Final = 2.0
 """Within which all containers know what one has learned."""
 STRATEGIES: Final = (
@@ -48,6 +52,7 @@ STRATEGIES: Final = (
 )
 CONTENDERS: Final[Mapping[str, str]] = {
     OURS: "ours:slackwater",
+    DURABLE: "ours:slackwater:durable",
     **{f"litellm {name.removesuffix('-routing')}": f"peers:litellm:{name}" for name in STRATEGIES},
     "boto3, 10 retries": "peers:boto3",
     "tensorzero": "peers:tensorzero",
@@ -283,6 +288,10 @@ def targets(found: Mapping[tuple[str, str], Figures], rounds: Rounds, decision_m
 def _speed(rounds: Rounds) -> Iterator[Target]:
     """Ratios within a round, whose contenders ran one after another; the median of the rounds, with the spread."""
     for name in ("overhead-1", "overhead-16"):
+        in_memory, durable = rounds.get((name, OURS), ()), rounds.get((name, DURABLE), ())
+        if in_memory and durable:
+            ratios = [one.cpu_ms / other.cpu_ms for one, other in zip(durable, in_memory, strict=True)]
+            yield _ratio(f"{name}: CPU per call with the ledger in DynamoDB, × in memory (no target)", ratios, True)
         ours, bare = rounds.get((name, OURS), ()), rounds.get((name, BARE), ())
         litellm = [ran for (scenario, who), ran in rounds.items() if scenario == name and who.startswith("litellm")]
         if ours and bare:
@@ -319,7 +328,8 @@ def main() -> None:
     contenders = {name: module for name, module in CONTENDERS.items() if _wanted(name, given.against)}
     found: dict[tuple[str, str], Figures] = {}
     rounds_of: dict[tuple[str, str], list[Figures]] = {}
-    with fake() as (endpoint, pid):
+    with fake() as (endpoint, pid), emulated_table(_free_port()) as table_endpoint:
+        os.environ[TABLE_ENDPOINT] = table_endpoint
         floor_found = floor.measure(endpoint, pid)
         _say(
             given,
@@ -328,7 +338,7 @@ def main() -> None:
         for scenario in asked:
             for _ in range(given.rounds if scenario.closed else 1):
                 for name, module in contenders.items():  # contenders take turns, so that a slow minute hits all
-                    python = sys.executable if name == OURS else given.peers
+                    python = sys.executable if module.startswith("ours:") else given.peers
                     drove = drive(python, module, endpoint, scenario)
                     calls = json.loads(floor.control(endpoint, "/control/report"))
                     rounds_of.setdefault((scenario.name, name), []).append(figures(scenario, name, drove, calls))
@@ -356,6 +366,12 @@ def main() -> None:
                 indent=1,
             )
         )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def decision_ms() -> float:

@@ -18,20 +18,23 @@ from typing import Any, Final, Protocol
 import boto3
 
 from bench.on_demand_lib.drive import Outcomes
+from bench.on_demand_lib.durable import Tables
 from bench.on_demand_lib.peers import MODEL
 from bench.on_demand_lib.world import Offer, Region, Scenario
 from slackwater.adapters.bedrock_runtime import BedrockRuntime
 from slackwater.adapters.ledger.health import RouteHealth
 from slackwater.adapters.ledger.in_memory import QuotasInMemory
-from slackwater.adapters.ledger.table import ConditionFailed, Write
-from slackwater.model.clock import ScaledClock
+from slackwater.adapters.ledger.quota import QuotaLedger
+from slackwater.adapters.ledger.table import ConditionFailed, Table, Write
+from slackwater.model.clock import ScaledClock, iso
 from slackwater.model.job import Job, Lane, Route
 from slackwater.model.profile import Mode
 from slackwater.policy.prices import load_price_book
 from slackwater.policy.quota import Meter, Pool
+from slackwater.policy.quota_limits import BY_HAND, Told
 from slackwater.policy.routes import typical_price
 from slackwater.policy.weights import order
-from slackwater.usecases.admission import Admission, Need, Ticket, pool_name
+from slackwater.usecases.admission import Admission, Need, Quotas, Ticket, pool_name
 from slackwater.usecases.engine import Engine
 from slackwater.usecases.ports import Answer
 from slackwater.usecases.tries import Call
@@ -121,6 +124,51 @@ class SharedQuotas(QuotasInMemory):
         )
 
 
+class InMemory:
+    """Quotas and health of the fleet in its own process: what the engine itself takes."""
+
+    def __init__(self) -> None:
+        self._quotas, self._health = SharedQuotas(), MemoryTable()
+
+    def quotas(self) -> Quotas:
+        return self._quotas
+
+    def health(self) -> MemoryTable:
+        return self._health
+
+    def fresh(self, told: Mapping[str, Region]) -> None:
+        """As before the first call; `told` are the limits that somebody knows."""
+        self._quotas.pools.clear()
+        for pool, region in told.items():
+            self._quotas.tell(pool, region)
+
+
+class Durable:
+    """The same in DynamoDB, as the product keeps them: an adapter with a client of its own for each container."""
+
+    def __init__(self) -> None:
+        self._tables = Tables(connections=2)
+        self._table = self._tables.table()
+        self._pools: set[str] = set()
+
+    def quotas(self) -> Quotas:
+        return QuotaLedger(self._tables.table())
+
+    def health(self) -> Table:
+        return self._tables.table()
+
+    def fresh(self, told: Mapping[str, Region]) -> None:
+        """As before the first call. Ledgers find that what they remember is not the row's version any more."""
+        for pool, region in told.items():
+            self._table.write(Write((f"QUOTA#{pool}", "LEDGER"), put={"v": 1, "version": 1_000_000}))
+            rpm = round((region.requests_per_s or AMPLE_PER_S) * 60)
+            tpm = round(region.tokens_per_s * 60) if region.tokens_per_s else None
+            QuotaLedger(self._table).tell(pool, Told(rpm=rpm, tpm=tpm, by=BY_HAND, at=iso(datetime.now(UTC))))
+
+
+Ledger = InMemory | Durable
+
+
 class Noting:
     """The caller, and when each call came back."""
 
@@ -162,8 +210,8 @@ class Bound:
         self._engine = Engine(
             caller=fleet.caller,
             admission=Admission(
-                quotas=fleet.quotas,
-                health=RouteHealth(fleet.table, fleet.clock, random.Random(number)),  # type: ignore[arg-type]
+                quotas=fleet.ledger.quotas(),
+                health=RouteHealth(fleet.ledger.health(), fleet.clock, random.Random(number)),  # type: ignore[arg-type]
                 clock=fleet.clock,
             ),
             prices=fleet.prices,
@@ -208,13 +256,12 @@ class Queue:
 class Fleet:
     """The containers of a scenario, and the queue that feeds them."""
 
-    def __init__(self, endpoint: str, scenario: Scenario) -> None:
+    def __init__(self, endpoint: str, scenario: Scenario, ledger: "Ledger") -> None:
         logging.disable(logging.CRITICAL)
         self._scenario = scenario
         self.clock = ScaledClock()
         self.prices = load_price_book()
-        self.table = MemoryTable()
-        self.quotas = SharedQuotas()
+        self.ledger = ledger
         self._ended_at: dict[int, float] = {}
         self._began_at: dict[int, float] = {}
         self._outcomes = Outcomes()
@@ -234,9 +281,8 @@ class Fleet:
 
     def _tell(self) -> None:
         """The ledger as it is before the first call: the fake forgets its warm calls, too."""
-        self.quotas.pools.clear()
-        for route in self._routes if self._scenario.told else ():
-            self.quotas.tell(pool_name(route), self._scenario.world.regions[route.region])
+        told = self._routes if self._scenario.told else ()
+        self.ledger.fresh({pool_name(route): self._scenario.world.regions[route.region] for route in told})
 
     def call(self, job: int) -> Call:
         world = self._scenario.world
@@ -303,8 +349,9 @@ class AtEndpoint(boto3.Session):
         return super().client(*names, endpoint_url=self._endpoint, **options)
 
 
-def slackwater(endpoint: str, scenario: Scenario) -> Fleet:
-    return Fleet(endpoint, scenario)
+def slackwater(endpoint: str, scenario: Scenario, ledger: str = "memory") -> Fleet:
+    """`ledger`: `memory` or `durable`."""
+    return Fleet(endpoint, scenario, Durable() if ledger == "durable" else InMemory())
 
 
 def decision_ms(routes: int = 50, decisions: int = 500, passes: int = 5) -> list[float]:
