@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
 from slackwater.adapters.ledger.history import History
 from slackwater.adapters.ledger.quota import QuotaLedger
@@ -14,6 +16,8 @@ from slackwater.policy.forecast import PRIOR
 from slackwater.policy.quota_limits import Told
 from slackwater.usecases.drains import Drains, quotas_of
 from slackwater.usecases.forecasts import CACHE_S, Forecasts, calibrations, foretold
+from slackwater.usecases.overview import Overview
+from slackwater_cli.act_commands import _overview, _overview_document
 from tests.unit.batch_rig import EAST, WEST, BatchWorld, all_answered
 from tests.unit.rig import HAIKU
 
@@ -158,3 +162,30 @@ def test_shards_that_need_the_same_quota_are_stopped_one_after_the_other(world):
         world.beat()
         stopped.append(sum(world.shard(shard).state is not ShardState.OPEN for shard in shards))
     assert stopped == [0, 1, 2, 3]
+
+
+def test_status_shows_each_forecast_and_how_well_forecasts_have_kept(table, clock):
+    remembered(table, clock, 20)
+    told = {"p50_s": 60, "p95_s": 600, "basis": "prior", "n": 0, "version": "prior-1"}
+    where, ended = f"us-west-2|{HAIKU}", iso(clock.now() + timedelta(seconds=1))
+    last = {
+        "v": 1,
+        "ttl": 1,
+        "records": 250,
+        "status": "Completed",
+        "took_s": 300,
+        "took_whole": True,
+        "ended_at": ended,
+    }
+    table.write(
+        Write((f"HIST#{where}", f"{ended}#last"), put={**last, "ended_at": ended, "forecast": told, "counts": {}})
+    )
+    table.write(Write(("HISTS", where), put={"v": 1, "ttl": 1}))
+    overview = Overview((), (), (), (), True, tuple(calibrations(History(table))))
+    screen = Console(width=160, file=StringIO())
+    screen.print(_overview(overview, clock.now()))
+    line = next(line for line in screen.file.getvalue().splitlines() if HAIKU in line)
+    assert line.split()[1:] == ["us-west-2", "10", "min", "10", "min", "21", "jobs", "0", "%", "100", "%"]
+    (document,) = _overview_document(overview, "slackwater", clock.now())["forecasts"]
+    assert document["forecast"]["n"] == 21
+    assert document["score"] == {"jobs": 1, "within_p50": 0.0, "within_p95": 1.0, "pinball_s": 67.5}
