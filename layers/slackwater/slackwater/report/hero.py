@@ -18,7 +18,6 @@ def head(story: Story) -> Markup:
     receipt = story.receipt
     status = str(receipt["status"])
     reason = f": {receipt['reason']}" if receipt.get("reason") else ""
-    shown = str(receipt.get("name") or receipt["run_id"]).rpartition("/")[2]
     return tag(
         "header",
         tag(
@@ -28,9 +27,15 @@ def head(story: Story) -> Markup:
             tag("span", status + reason, class_=f"pill {_STATES.get(status, 'odd')}"),
             class_="eyebrow",
         ),
-        tag("h1", name(shown or str(receipt["run_id"]))),
+        tag("h1", name(shown(story))),
         tag("p", _about(receipt), class_="about"),
     )
+
+
+def shown(story: Story) -> str:
+    """What people call the run: its file without its folders, or the caller's own name for it."""
+    given = str(story.receipt.get("name") or "")
+    return (given.rpartition("/")[2] if story.kind == "file" else given) or str(story.receipt["run_id"])
 
 
 def _about(receipt: Mapping[str, Any]) -> Child:

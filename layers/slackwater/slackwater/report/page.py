@@ -18,8 +18,6 @@ POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; b
 
 def report(story: Story) -> str:
     """The run report: one HTML document that needs nothing else."""
-    receipt = story.receipt
-    shown = str(receipt.get("name") or receipt["run_id"]).rpartition("/")[2]
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -28,7 +26,7 @@ def report(story: Story) -> str:
         tag("meta", name_="color-scheme", content="light dark"),
         tag("meta", name_="robots", content="noindex"),
         tag("link", rel="icon", href="data:,"),
-        tag("title", f"{shown}: what it cost and how it went"),
+        tag("title", f"{hero.shown(story)}: what it cost and how it went"),
         tag("style", raw(_style())),
     )
     body = tag(
