@@ -68,6 +68,9 @@ class Reader:
     def rows(self, run_id):
         yield from (b'{"id":"a"}\n{"id"', b':"b"}\n')
 
+    def report(self, run_id, *, rebuild=False):
+        return b"<!doctype html>", rebuild
+
     def download(self, run_id, folder):
         folder.mkdir()
         return [folder / "results.jsonl"]
@@ -321,3 +324,17 @@ def test_a_download_leaves_no_half_file(tmp_path: Path):
     with pytest.raises(ConnectionError):
         reader.download("r1", tmp_path / "out")
     assert not (tmp_path / "out" / "results.jsonl").exists()
+
+
+def test_a_report_is_written_under_the_runs_name_or_where_it_is_asked_for(settled, capsys, tmp_path):
+    assert run("report", "evening") == 0
+    assert (tmp_path / "evening-report.html").read_bytes() == b"<!doctype html>"
+    assert run("report", "evening", "--out", "deep/page.html", "--rebuild", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["written"] == str(tmp_path / "deep" / "page.html") and said["rebuilt"] is True
+    assert (tmp_path / "deep" / "page.html").exists()
+
+
+def test_a_run_under_way_has_no_report_yet(under_way, tmp_path):
+    assert run("report", "evening") == 3
+    assert not list(tmp_path.glob("*.html"))
