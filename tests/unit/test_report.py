@@ -315,3 +315,10 @@ def test_the_reasons_of_the_plan_are_told_and_no_more_than_fit():
     assert "3 jobs planned for batch: because <script>" in page.text
     assert "2 more in receipt.json" in page.text
     assert "script" not in page.names
+
+
+def test_a_batch_job_that_was_cut_off_is_no_hit_and_no_miss_of_its_forecast():
+    cut = {"shard": "s", "region": "us-east-1", "model": HAIKU, "p50_s": 60, "p95_s": 600, "basis": "history", "n": 40}
+    text = read(story(receipt=receipt(forecasts=[cut | {"actual_s": None, "longer_than_s": 90}]))).text
+    assert "None ended by itself, so nothing is held against it" in text
+    assert "0 of 0" not in text

@@ -245,6 +245,9 @@ def _said(story: Story) -> Iterator[Mapping[str, Any]]:
 def _forecast(expected: _Expected, took: Sequence[float]) -> Markup:
     region, model, p50_s, p95_s, basis, n = expected
     inside = sum(one <= p95_s for one in took)
+    held = f"{inside} of {len(took)} came within the 95 %."
+    if not took:
+        held = "None ended by itself, so nothing is held against it."
     based = "a guess: AWS promises nothing" if basis == "prior" else f"from {counted(n, 'earlier batch job')}"
     return figure(
         line(
@@ -257,15 +260,14 @@ def _forecast(expected: _Expected, took: Sequence[float]) -> Markup:
                 (span(p50_s), span(p95_s)),
                 took,
             ),
-            f"Forecast ({based}): half within {span(p50_s)}, 95 % within {span(p95_s)}. "
-            f"{inside} of {len(took)} came within the 95 %.",
+            f"Forecast ({based}): half within {span(p50_s)}, 95 % within {span(p95_s)}. {held}",
         )
     )
 
 
 def _took(took: Sequence[float]) -> str:
     if not took:
-        return "no end recorded"
+        return "no end of its own"
     if len(took) == 1 or min(took) == max(took):
         return f"took {span(took[0])}"
     return f"took {span(min(took))} to {span(max(took))}"
