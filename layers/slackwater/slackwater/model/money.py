@@ -5,6 +5,7 @@ floats exist at the edge only: configuration and options come in as decimal text
 JSON numbers.
 """
 
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from typing import overload
 
@@ -73,6 +74,13 @@ def pico_from_usd_float(amount: float | None) -> int | None:
         return round(amount * PICO)
     numerator, denominator = _decimal(repr(amount)).as_integer_ratio()
     return (2 * numerator * PICO + denominator) // (2 * denominator)
+
+
+def sum_pico(amounts: Sequence[float]) -> int:
+    """The sum of edge numbers, each read back as `pico_from_usd_float` reads it: exact, and quick for many."""
+    if amounts and min(amounts) > -_QUICK_USD and max(amounts) < _QUICK_USD:
+        return sum([round(amount * PICO) for amount in amounts])
+    return sum(map(pico_from_usd_float, amounts))
 
 
 @overload

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -25,6 +25,32 @@ class Share:
 
     def as_json(self) -> dict[str, Any]:
         return {"jobs": self.jobs, "cost_usd": number(self.cost_pico)}
+
+
+class Alike(NamedTuple):
+    """What rows that are summed together have in common: fields of a result line, by their names."""
+
+    status: str
+    lane: str
+    region: str
+    route: str
+    model: str
+    tier: str
+    attempts: int
+    price_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """Sums of answers that are alike and of one price; all of it is known, and none used a prompt cache."""
+
+    jobs: int
+    input_tokens: int
+    output_tokens: int
+    longest_prompt: int
+    cost_pico: int
+    list_pico: int
+    latency_ms: int
 
 
 @dataclass
@@ -83,9 +109,26 @@ class Tally:
         if row["region"] is not None:
             self._share(self.regions, row["region"], cost)
 
-    def _share(self, shares: dict[str, Share], name: str, cost: int | None) -> None:
+    def add_alike(self, alike: Alike, total: Total) -> None:
+        """Counts many answers as `add` would one by one; `spent` does not hear of them."""
+        self.attempts[alike.attempts] += total.jobs
+        self.succeeded += total.jobs
+        self.input_tokens += total.input_tokens
+        self.output_tokens += total.output_tokens
+        if alike.price_version:
+            self.price_versions[alike.price_version] += total.jobs
+        self.cost_pico += total.cost_pico
+        self.list_known += total.jobs
+        self.list_pico += total.list_pico
+        self.saved_pico += total.list_pico - total.cost_pico
+        self._share(self.lanes, alike.lane, total.cost_pico, total.jobs)
+        self._share(self.regions, alike.region, total.cost_pico, total.jobs)
+        if alike.lane != Lane.BATCH:
+            self.called_ms += total.latency_ms
+
+    def _share(self, shares: dict[str, Share], name: str, cost: int | None, jobs: int = 1) -> None:
         share = shares.setdefault(name, Share())
-        share.jobs += 1
+        share.jobs += jobs
         share.cost_pico += cost or 0
 
     def _money(self, row: Mapping[str, Any], cost: int | None) -> None:

@@ -4,7 +4,8 @@ A moment is kept as the beginning of its ISO text, which sorts, and which become
 nothing must be known of a run's length before it has been read.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -17,6 +18,9 @@ WIDTHS: Final[Mapping[int, int]] = MappingProxyType({19: 1, 18: 10, 16: 60, 15: 
 """Characters of an ISO moment → the seconds that share them."""
 _COARSER: Final[Mapping[int, int]] = MappingProxyType(dict(pairwise(WIDTHS)))
 _REST: Final = "0001-01-01T00:00:00"  # what a cut moment lacks
+
+
+_Key = tuple[str, str | None, str | None, str | None, bool]
 
 
 class Cell(NamedTuple):
@@ -41,7 +45,7 @@ class Timeline:
     """Counts final rows one by one; about a microsecond each."""
 
     def __init__(self, max_cells: int = MAX_CELLS) -> None:
-        self._cells: dict[tuple[str, str | None, str | None, str | None, bool], int] = {}
+        self._cells: dict[_Key, int] = {}
         self._max_cells = max_cells
         self._width = next(iter(WIDTHS))
         self.models: dict[str, str] = {}  # of each route
@@ -61,12 +65,22 @@ class Timeline:
                 self.causes[code] = Cause(row["line"], error["message"])
         if route is not None and route not in self.models:
             self.models[route] = row["model"]
-        key = (at[: self._width], lane, route, code, row["job"] is None)
+        self._count((at[: self._width], lane, route, code, row["job"] is None), 1)
+
+    def add_answers(self, lane: str, route: str, model: str, finished_at: Sequence[str]) -> None:
+        """Counts answers of one lane and route, as `add` would one by one."""
+        self.last[lane] = max(*finished_at, self.last.get(lane, ""))
+        self.models.setdefault(route, model)
+        width = self._width
+        for at, number in Counter([moment[:width] for moment in finished_at]).items():
+            self._count((at[: self._width], lane, route, None, False), number)  # it may have become coarser meanwhile
+
+    def _count(self, key: "_Key", number: int) -> None:
         cells = self._cells
         if key in cells:
-            cells[key] += 1
+            cells[key] += number
         else:
-            cells[key] = 1
+            cells[key] = number
             if len(cells) > self._max_cells:
                 self._fold()
 

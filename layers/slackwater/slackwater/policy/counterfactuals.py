@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from slackwater.model.job import Lane
 from slackwater.model.profile import Profile
+from slackwater.model.receipt import Alike, Total
 from slackwater.model.usage import Usage
 from slackwater.policy.baselines import REGIONAL, Baselines, added, article_pico, baselines
 from slackwater.policy.capability import Capability, Residency, allowed_by_residency
@@ -125,6 +126,19 @@ class Account:
         if listed_pico is not None:
             sums.listed_jobs += 1
             sums.list_pico += listed_pico
+
+    def add_alike(self, alike: Alike, total: Total) -> None:
+        """Counts many answers of one price, as `add` would one by one."""
+        bracket = self.bracket(alike.model, total.longest_prompt)
+        key = Spent(alike.route, alike.model, alike.lane, alike.tier, False, bracket, rescued=False, known=True)
+        sums = self.groups.setdefault(key, Sums())
+        sums.jobs += total.jobs
+        sums.input_tokens += total.input_tokens
+        sums.output_tokens += total.output_tokens
+        sums.longest_prompt = max(sums.longest_prompt, total.longest_prompt)
+        sums.paid_pico += total.cost_pico
+        sums.listed_jobs += total.jobs
+        sums.list_pico += total.list_pico
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby, islice
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 import orjson
 
@@ -25,6 +25,7 @@ from slackwater.policy.classes import reckoned
 from slackwater.policy.counterfactuals import Account
 from slackwater.policy.infrastructure import Counts, estimate_pico
 from slackwater.policy.prices import PriceBook
+from slackwater.policy.summing import Brief, Summing, brief_of
 from slackwater.usecases.accounting import Accounted, Accounting, Pinned, ShardsPort
 from slackwater.usecases.canaries import NOTED as CANARY_NOTED
 from slackwater.usecases.ports import ByteSink, Documents
@@ -49,14 +50,25 @@ class ReportPort(Protocol):
     ) -> str | None: ...
 
 
-@dataclass(frozen=True)
-class Row:
-    """A stored row: `raw` is its line as written, so that a winner is copied, not made anew."""
+class Row(NamedTuple):
+    """A stored row: `raw` is its line as written, so that a winner is copied, not made anew. `key`: of its part;
+    `brief`: what the sums need of it, if that is all they need."""
 
     line: int
-    rank: tuple[int, str, str]
+    key: str
     raw: bytes
-    value: dict[str, Any]
+    status: str
+    brief: Brief | None
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """The row, parsed anew: a million parsed answers are too much to keep, even a block at a time."""
+        return cast(dict[str, Any], orjson.loads(self.raw))
+
+    @property
+    def rank(self) -> tuple[bool, str, str]:
+        """The least is the final one of its line."""
+        return self.status != "succeeded", self.value["finished_at"], self.key
 
 
 @dataclass(frozen=True)
@@ -77,16 +89,18 @@ def final_rows(parts: Iterable[tuple[str, bytes]]) -> tuple[list[Row], int]:
     Of several results for a line the earliest `succeeded` wins (`finished_at`, then key); a success beats a failure.
     """
     best: dict[int, Row] = {}
+    kinds: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     extras = 0
     for key, body in parts:
         for raw in body.splitlines():
             value = orjson.loads(raw)
-            row = Row(value["line"], (value["status"] != "succeeded", value["finished_at"], key), raw, value)
-            other = best.get(row.line)
+            line = value["line"]
+            row = tuple.__new__(Row, (line, key, raw, value["status"], brief_of(value, kinds)))  # what Row() does
+            other = best.get(line)
             if other is not None:
                 extras += 1
             if other is None or row.rank < other.rank:
-                best[row.line] = row
+                best[line] = row
     return [best[line] for line in sorted(best)], extras
 
 
@@ -152,20 +166,20 @@ class Aggregate:
         if meta is None:
             raise LookupError(f"no run {run_id}")
         survey = self._survey(run_id, meta)
-        account = Account(self._prices.length_bracket)
-        tally, timeline = Tally(spent=account.add), Timeline()
+        sums = Summing(Account(self._prices.length_bracket))
         parts = list(self._documents.keys(names.parts_prefix(run_id)))
         with ExitStack() as stack:
             outputs = self._outputs(run_id, _result_dialect(meta, survey), stack)
-            for rows in self._blocks(run_id, parts, self._expected(run_id, meta, survey), tally):
+            for rows in self._blocks(run_id, parts, self._expected(run_id, meta, survey), sums.tally):
+                sums.add_briefs(row.brief for row in rows if row.brief is not None)
                 for row in rows:
-                    tally.add(row.value)
-                    timeline.add(row.value)
-                    for write in outputs:
-                        write(row)
+                    if row.brief is None:
+                        sums.add(row.value)
+                for write in outputs:
+                    write(rows)
         shards = shards_of(meta, parts, self._runs)
-        document = self._receipt(meta, survey, tally, self._accounting(meta, survey, account, shards))
-        warning = self._report.try_put(meta, document, timeline, shards)
+        document = self._receipt(meta, survey, sums.tally, self._accounting(meta, survey, sums.account, shards))
+        warning = self._report.try_put(meta, document, sums.timeline, shards)
         document["report"] = NAME if warning is None else None
         if warning is not None:
             document["warnings"].append(warning)
@@ -181,25 +195,27 @@ class Aggregate:
             return {}
         return document
 
-    def _outputs(self, run_id: str, dialect: str | None, stack: ExitStack) -> Sequence[Callable[[Row], None]]:
+    def _outputs(self, run_id: str, dialect: str | None, stack: ExitStack) -> Sequence[Callable[[Sequence[Row]], None]]:
         def file(name: str) -> ByteSink:
             return stack.enter_context(self._documents.upload(names.run_key(run_id, name)))
 
         results, errors = file("results.jsonl"), file("errors.jsonl")
 
-        def line(row: Row) -> None:
-            results.write(row.raw + b"\n")
-            if row.value["status"] != "succeeded":
-                errors.write(row.raw + b"\n")
+        def lines(rows: Sequence[Row]) -> None:
+            if rows:
+                results.write(b"\n".join([*(row.raw for row in rows), b""]))
+            if failed := [row.raw for row in rows if row.status != "succeeded"]:
+                errors.write(b"\n".join([*failed, b""]))
 
         if dialect is None:
-            return (line,)
+            return (lines,)
         further, translate = file(f"results.{dialect}.jsonl"), self._translation(run_id, dialect)
 
-        def said(row: Row) -> None:
-            further.write(orjson.dumps(translated(translate, row.value), option=orjson.OPT_APPEND_NEWLINE))
+        def said(rows: Sequence[Row]) -> None:
+            for row in rows:
+                further.write(orjson.dumps(translated(translate, row.value), option=orjson.OPT_APPEND_NEWLINE))
 
-        return line, said
+        return lines, said
 
     def _translation(self, run_id: str, dialect: str) -> Translate:
         if dialect != "bedrock":
@@ -254,7 +270,7 @@ class Aggregate:
             message="no lane returned a result for this job: send it again, and tell us, since this should not happen",
             finished_at=self._clock.now(),
         )
-        return Row(job.line, (1, value["finished_at"], ""), orjson.dumps(value), value)
+        return Row(job.line, "", orjson.dumps(value), value["status"], None)
 
     def _expected_jobs(self, run_id: str, expected: Expected) -> Iterator[Job]:
         if expected.lines is not None:
