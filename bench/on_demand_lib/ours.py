@@ -125,7 +125,9 @@ class SharedQuotas(QuotasInMemory):
 
 
 class InMemory:
-    """Quotas and health of the fleet in its own process: what the engine itself takes."""
+    """Quotas and health of the fleet in its own process: what the engine itself takes, job by job."""
+
+    window_s = 0.0
 
     def __init__(self) -> None:
         self._quotas, self._health = SharedQuotas(), MemoryTable()
@@ -144,7 +146,10 @@ class InMemory:
 
 
 class Durable:
-    """The same in DynamoDB, as the product keeps them: an adapter with a client of its own for each container."""
+    """The same in DynamoDB, as the product keeps them: an adapter with a client of its own for each container; and
+    jobs in batches, as its mapping gathers them."""
+
+    window_s = 1.0
 
     def __init__(self) -> None:
         self._tables = Tables(connections=2)
@@ -228,10 +233,13 @@ class Bound:
 
 
 class Queue:
-    """Delayed jobs, first due first; takers sleep until one is due."""
+    """Delayed jobs, first due first; takers sleep until one is due. With a window a batch is gathered for so long, as
+    Lambda's mapping does (MaximumBatchingWindowInSeconds)."""
 
-    def __init__(self, outcomes: Outcomes) -> None:
+    def __init__(self, outcomes: Outcomes, window_s: float) -> None:
         self._outcomes = outcomes
+        self._window_s = window_s
+        self._poller = threading.Lock()
         self._heap: list[tuple[float, int]] = []
         self._changed = threading.Condition()
 
@@ -243,11 +251,22 @@ class Queue:
 
     def take(self, most: int) -> list[int]:
         """What is due, at most so many; none if nothing was within half a second."""
+        if not self._window_s:
+            return self._due(most)
+        with self._poller:
+            taken = self._due(most)
+            until_s = self._outcomes.now_s() + self._window_s
+            while taken and len(taken) < most and self._outcomes.now_s() < until_s:
+                time.sleep(0.02)
+                taken += self._due(most - len(taken), wait_s=0)
+            return taken
+
+    def _due(self, most: int, wait_s: float = 0.5) -> list[int]:
         with self._changed:
-            due_in_s = self._heap[0][0] - self._outcomes.now_s() if self._heap else 0.5
-            if due_in_s > 0:
-                self._changed.wait(min(0.5, due_in_s))
-            taken = []
+            due_in_s = self._heap[0][0] - self._outcomes.now_s() if self._heap else wait_s
+            if due_in_s > 0 and wait_s:
+                self._changed.wait(min(wait_s, due_in_s))
+            taken: list[int] = []
             while self._heap and len(taken) < most and self._heap[0][0] <= self._outcomes.now_s():
                 taken.append(heapq.heappop(self._heap)[1])
             return taken
@@ -309,7 +328,7 @@ class Fleet:
         if scenario.closed:
             self._containers[0].work([offer.job for offer in offers])
             return
-        queue = Queue(outcomes)
+        queue = Queue(outcomes, self.ledger.window_s)
         for offer in offers:
             queue.put(offer.at_s, offer.job)
         threads = [

@@ -22,6 +22,7 @@ Answer = TypeVar("Answer")
 
 SETTLE_S: Final = 0.4  # unsettled answers of a pool that is short of tokens keep others waiting no longer
 FEW_CALLS: Final = 8
+EMPTY_S: Final = 1.0  # an empty pool is asked again no later
 LEAST_REAL_S: Final = 0.02  # a ledger's update takes about that long
 INPUT_MARGIN: Final = 1.05
 CLOSING_ATTEMPTS: Final = 3  # where the ledger is contended; what is lost then flows back by itself, throttles apart
@@ -181,7 +182,11 @@ class Admission:
         else:
             purse.spacing_real_s = 0.0
         if not granted:
-            purse.until_s = pool.ready_at(self._now_s(), min(waiting, 64), tokens, self._grain_s())
+            now_s = self._now_s()
+            purse.until_s = pool.ready_at(now_s, min(waiting, 64), tokens, self._grain_s())
+            # no sooner than one call has room: others may give some back, so within a time
+            empty_s = min(pool.ready_at(now_s, 1, tokens, self._grain_s()) - now_s, EMPTY_S)
+            purse.next_draw_wall_s = max(purse.next_draw_wall_s, wall_s + self._real(empty_s))
 
     def _settle(self, name: str, purse: _Purse) -> None:
         self._deal(name, purse, 0, 0.0)
