@@ -66,7 +66,7 @@ def make_input(folder: Path, records: int, prompt_bytes: int) -> None:
         def put_input(self, block: str, rows: bytes) -> None:
             store.put(names.input_key(RUN, block), rows)
 
-        def put_refused(self, block: str, rows: bytes) -> None:
+        def put_refused(self, block: str, rows: bytes) -> None:  # noqa: ARG002
             raise AssertionError("the bench's own lines are good")
 
     profiles = run.pinned("v1").profiles

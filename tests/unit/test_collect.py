@@ -367,7 +367,7 @@ def test_every_record_ends_once_whatever_the_output_looks_like(data):
         missing = join.finish(now)
         found = {}
         for (run, block), some in rows.parts():
-            for row in map(orjson.loads, some):
+            for row in map(orjson.loads, some.splitlines()):
                 assert row["line"] not in found
                 assert (run, block) == (row["run_id"], f"{(row['line'] - 1) // 7:05d}")
                 found[row["line"]] = row["status"]

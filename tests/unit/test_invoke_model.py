@@ -288,7 +288,7 @@ def test_native_answers_of_a_batch_job_are_joined_with_usage_and_cost(world):
         for output in outputs:
             join.take(orjson.dumps(output))
         missing = join.finish(world.clock.now())
-        found = [json.loads(raw) for _, lines in rows.parts() for raw in lines]
+        found = [json.loads(raw) for _, lines in rows.parts() for raw in lines.splitlines()]
     told, untold, refused = sorted(found, key=lambda row: row["line"])
     assert (told["request_type"], told["response"], told["usage"]) == (
         "invoke_model",

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
+
+_CACHE: Final = ("cacheReadInputTokens", "cacheWriteInputTokens", "cacheDetails")
 
 
 class UsageError(ValueError):
@@ -39,6 +41,9 @@ class Usage:
         """
         if not usage or usage.get("inputTokens") is None or usage.get("outputTokens") is None:
             return None
+        inputs, outputs = usage["inputTokens"], usage["outputTokens"]
+        if type(inputs) is type(outputs) is int and inputs >= 0 and outputs >= 0 and usage.keys().isdisjoint(_CACHE):
+            return cls(inputs, outputs)  # what most answers say
         written = _count(usage.get("cacheWriteInputTokens"))
         by_ttl = {"5m": 0, "1h": 0}
         for detail in usage.get("cacheDetails") or ():

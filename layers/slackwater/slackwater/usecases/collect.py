@@ -248,13 +248,14 @@ class Collect:
             raise NotYet(f"shard {shard.id}: its verdict is being written")
         return dict(first)
 
-    def _store(self, run: str, block: str, shard: Shard, lines: list[bytes]) -> None:
+    def _store(self, run: str, block: str, shard: Shard, lines: bytes) -> None:
         """Writes a part; if an earlier collect has, only what that one had not seen is added, as a further wave."""
         source = source_of(shard)
         wave = shard.attempt
-        while not self._files.put_part(run, block, source, wave, b"".join(lines)):
+        while not self._files.put_part(run, block, source, wave, lines):
             there = {row["line"] for _, rows in self._files.parts(run, block, source) for row in rows}
-            lines = [line for line in lines if orjson.loads(line)["line"] not in there]
+            each = lines.splitlines(keepends=True)
+            lines = b"".join(line for line in each if orjson.loads(line)["line"] not in there)
             if not lines:
                 return
             wave += 1
