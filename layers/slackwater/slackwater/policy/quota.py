@@ -45,6 +45,8 @@ BUSY: Final = 0.6
 """The part of the allowed that must have been taken for a measure to say something of the limit."""
 CYCLE_CALLS: Final = 150
 """Calls between two probes of a learned limit: each may cost one refusal."""
+SECOND_GRAINS: Final = 25.0
+"""A second of the wall clock, in grains."""
 EDGE_S: Final = 0.05
 """A call is sent so long after there is room for it by our clock: the provider has another one."""
 LEAST_BUCKET_S: Final = 1.0
@@ -278,6 +280,8 @@ class Pool:
     input_ratio: float = 1.0  # true input tokens / estimated ones
     output_ratio: float = 1.0  # true output tokens / max_tokens
     answers: int = 0
+    draws: float = 0.0  # the fleet's in the last second, fading
+    drawn_at_s: float = 0.0
 
     @property
     def _by_tokens(self) -> bool:
@@ -325,8 +329,15 @@ class Pool:
         if any(meter.looking(now_s) for meter in meters):
             return LOOK_S
         filled_s = min(meter.burst(grain_s) for meter in meters if meter.told_per_s is not None or meter.throttles) / 2
+        if self.draws > 2 * _second_s(grain_s) / max(filled_s, SEARCH_DRAW_S):
+            return DRAW_S  # others draw, too: together often enough
         ready_s = self.ready_at(now_s, calls, tokens_each, grain_s) - now_s
         return min(DRAW_S, max(SEARCH_DRAW_S, min(ready_s, filled_s)))
+
+    def drawn(self, now_s: float, grain_s: float) -> "Pool":
+        """After a draw."""
+        fading = math.exp(-max(0.0, now_s - self.drawn_at_s) / _second_s(grain_s))
+        return replace(self, draws=self.draws * fading + 1, drawn_at_s=max(now_s, self.drawn_at_s))
 
     def take(self, now_s: float, requests: float, tokens: float) -> "Pool":
         """With so much more in use; negative numbers are given back."""
@@ -401,7 +412,13 @@ def deal(pool: Pool, now_s: float, dealings: Dealings, grain_s: float) -> tuple[
         after = after.throttled(now_s, throttle, grain_s)
     if not dealings.calls:
         return after, 0
+    after = after.drawn(now_s, grain_s)
     room = after.room(now_s, dealings.tokens_each, grain_s)
     calls = dealings.calls if room is None else min(room, dealings.calls)
     after = after.take(now_s, calls, calls * dealings.tokens_each) if calls else after
     return replace(after, requests=after.requests.at_look(now_s), tokens=after.tokens.at_look(now_s)), calls
+
+
+def _second_s(grain_s: float) -> float:
+    """A second of the wall clock, in product seconds."""
+    return max(1.0, SECOND_GRAINS * grain_s)

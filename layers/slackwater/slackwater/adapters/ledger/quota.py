@@ -96,6 +96,8 @@ def _pool(item: Mapping[str, Any]) -> Pool:
         input_ratio=item.get("input_ratio", _MICRO) / _MICRO,
         output_ratio=item.get("output_ratio", _MICRO) / _MICRO,
         answers=int(item.get("answers", 0)),
+        draws=int(item.get("draws", 0)) / _MICRO,
+        drawn_at_s=int(item.get("drawn_at_s", 0)) / _MICRO,
     )
 
 
@@ -113,6 +115,8 @@ def _attributes(pool: Pool) -> dict[str, Any]:
         "input_ratio": round(pool.input_ratio * _MICRO),
         "output_ratio": round(pool.output_ratio * _MICRO),
         "answers": pool.answers,
+        "draws": round(pool.draws * _MICRO),
+        "drawn_at_s": round(pool.drawn_at_s * _MICRO),
     }
     for prefix, meter in (("r", pool.requests), ("t", pool.tokens)):
         for name in _METER:
