@@ -19,12 +19,12 @@ from slackwater.policy.learned import History, Ratios
 from slackwater.policy.prices import PriceBook
 from slackwater.policy.profile_check import offer_of
 from slackwater.policy.quota import Pool
+from slackwater.settings import DRAIN_JOBS_PER_S
 from slackwater.usecases.drains import Drains
 from slackwater.usecases.forecasts import Forecasts
 from slackwater.usecases.planner import Stack
 from slackwater.usecases.quotas import pools_in_force
 from slackwater_cli.connection import Connection
-from slackwater_cli.planning import CALLS_PER_S
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def told_by(connection: Connection, capability: Capability, prices: PriceBook) -
     offers = {name: offer_of(name, one, capability, prices) for name, one in profiles.profiles.items()}
     pools = [(pool.name, quotas.get(pool.name)[0]) for pool in pools_in_force(offers)]
     parameters = _parameters(connection)
-    calls_per_s = float(parameters.get("DrainJobsPerSecond") or CALLS_PER_S)
+    calls_per_s = float(parameters.get("DrainJobsPerSecond") or DRAIN_JOBS_PER_S)
     satellites = connection.outputs.get("SatelliteRegions", "").split(",")
     regions = {connection.region, *(region.strip() for region in satellites if region.strip())}
     return Told(

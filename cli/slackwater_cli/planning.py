@@ -19,6 +19,7 @@ from slackwater.policy.canary import Asked
 from slackwater.policy.capability import Capability, load_capability
 from slackwater.policy.learned import History
 from slackwater.policy.prices import PriceBook, load_price_book
+from slackwater.settings import DRAIN_JOBS_PER_S
 from slackwater.usecases.drains import RouteDrains
 from slackwater.usecases.estimate import Estimator
 from slackwater.usecases.estimated import Estimate, document
@@ -31,9 +32,6 @@ from slackwater_cli.screen import Screen
 
 STDIN: Final = "-"
 CHUNK_BYTES: Final = 1 << 20
-CALLS_PER_S: Final = 20.0
-"""The template's default of `DrainJobsPerSecond`."""
-
 DEFAULT_HOME: Final = "us-east-1"
 CALCULATED: Final = "calculated"  # the name of the calculator's own profile
 
@@ -196,7 +194,7 @@ def _setting(screen: Screen, order: Order, capability: Capability, prices: Price
     profiles = _profiles(order, None)
     models = {one.model for one in profiles.profiles.values()}
     everywhere = {region for model in models for region in capability.regions(model)}
-    stack = Stack(tuple(sorted(everywhere)), batch_enabled=True, drain_jobs_per_s=CALLS_PER_S)
+    stack = Stack(tuple(sorted(everywhere)), batch_enabled=True, drain_jobs_per_s=DRAIN_JOBS_PER_S)
     return Setting(profiles, stack, History(), datetime.now(UTC))
 
 
@@ -237,7 +235,7 @@ def _at_home(profile: Profile, region: str) -> Profile:
 def _assumptions(estimate: Estimate) -> list[str]:
     regions = dict.fromkeys(r for share in estimate.shares if share.lane is Lane.BATCH for r in share.regions)
     buckets = f", with a batch bucket in {', '.join(regions)}" if regions else ""
-    return [f"no stack was asked (--stack): {CALLS_PER_S:g} calls a second are reckoned with{buckets}"]
+    return [f"no stack was asked (--stack): {DRAIN_JOBS_PER_S:g} calls a second are reckoned with{buckets}"]
 
 
 def _worded(error: BadInput) -> str:

@@ -12,6 +12,8 @@ from typing import Any, Final
 from slackwater.model.errors import ConfigurationError
 
 PREFIX: Final = "SLACKWATER_"
+DRAIN_JOBS_PER_S: Final = 20.0
+"""The template's default of `DrainJobsPerSecond`."""
 
 
 def _bounded(default: float, **bounds: float) -> Any:
@@ -42,7 +44,7 @@ class Settings:
     retain_days: int = _bounded(30, least=1)
     batch_enabled: bool = True
     concurrency: int = _bounded(32, least=1, most=256)  # calls in flight in one worker
-    drain_jobs_per_s: float = _bounded(20.0, above=0)  # what the on-demand lane drains when no quota is known
+    drain_jobs_per_s: float = _bounded(DRAIN_JOBS_PER_S, above=0)  # by calls, where no quota is known
     clock_rate: float = _bounded(1.0, above=0)
     clock_origin: float = 0.0
     event_bus: str = "default"
