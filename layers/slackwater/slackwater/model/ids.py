@@ -12,7 +12,7 @@ JOB_NAME: Final = re.compile(r"^sw-(?P<stack>[a-z2-7]{6})-(?P<shard>s[a-z2-7]{20
 def h(text: str) -> str:
     """The first 20 characters of the lower-case, unpadded base32 SHA-256 of `text`: 100 bits, safe in any AWS name."""
     digest = hashlib.sha256(text.encode()).digest()
-    return base64.b32encode(digest[:13])[:20].decode().lower()
+    return base64.b32encode(digest[:15])[:20].decode().lower()  # of 100 bits; whole groups of 5 bytes need no padding
 
 
 def run_of_object(bucket: str, key: str, version_id: str) -> str:

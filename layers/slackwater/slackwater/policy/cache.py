@@ -18,7 +18,8 @@ from slackwater.policy.tokens import input_tokens
 
 TTL_S: Final = {"5m": 300, "1h": 3600}
 SHA_CHARS: Final = 16
-_MARKS: Final = ("cachePoint", "cache_control")
+MARKS: Final = ("cachePoint", "cache_control")
+"""What a cache point is called, in Converse and in native bodies."""
 
 
 class Prefix(NamedTuple):
@@ -138,11 +139,11 @@ def _objects(value: Any) -> list[dict[str, Any]]:
 
 
 def _mark(block: dict[str, Any]) -> Any | None:
-    return next((block[name] for name in _MARKS if name in block), None)
+    return next((block[name] for name in MARKS if name in block), None)
 
 
 def _unmarked(block: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in block.items() if name not in _MARKS}
+    return {name: value for name, value in block.items() if name not in MARKS}
 
 
 def _tokens(said: list[tuple[str, dict[str, Any]]]) -> int:

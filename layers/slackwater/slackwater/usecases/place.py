@@ -1,8 +1,7 @@
 """Places one item of a plan: a shard with its file, records for a pool, or the packs of some blocks."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
 
 import orjson
 
@@ -41,8 +40,7 @@ class PoolOfRun(Protocol):
     ) -> None: ...
 
 
-@dataclass(frozen=True)
-class _Placing:
+class _Placing(NamedTuple):
     """What one row of the input becomes: a record of a batch group, a call of a lane, or a refusal."""
 
     row: dict[str, Any]
@@ -59,6 +57,8 @@ class _Sorter:
     def __init__(self, plan: Mapping[str, Any]) -> None:
         self._groups = plan["groups"]
         self._classes = Classes.from_json(plan)
+        keys = [entry.key for entry in self._classes]
+        self._only = keys[0] if len(keys) == 1 else None  # then no row has to be asked for its class
         self._plans = {
             entry.key: document["plan"] for entry, document in zip(self._classes, plan["classes"], strict=True)
         }
@@ -67,12 +67,12 @@ class _Sorter:
             for group in self._groups
         ]
 
-    def sort(self, block: str, rows: Sequence[dict[str, Any]]) -> Iterator[_Placing]:
+    def sort(self, block: str, rows: Iterable[dict[str, Any]]) -> Iterator[_Placing]:
         """The rows of a block, in order."""
         first: dict[Any, int] = {}
         next_ordinal = {g: group["offsets"].get(block, 0) for g, group in enumerate(self._groups)}
         for row in rows:
-            key = self._classes.of_row(row).key
+            key = self._only or self._classes.of_row(row).key
             decided = self._plans[key]
             group = decided["group"]
             if group is None:
@@ -215,6 +215,7 @@ class _ItemOfRun:
         self._documents = documents
         self._sorter = _Sorter(plan)
         self.meta, self.plan, self.item = dict(meta), plan, item
+        self._deadline = parse_iso(meta["deadline_at"])
 
     def blocks(self) -> Iterator[tuple[str, int, Iterator[_Placing]]]:
         """(block, its first line, its rows as they are placed)."""
@@ -222,7 +223,7 @@ class _ItemOfRun:
         for block in self.plan["blocks"]:
             if first <= block["block"] <= last and block["accepted"]:
                 key = names.input_key(self.meta["run_id"], block["block"])
-                rows = [orjson.loads(line) for line in self._documents.get(key).splitlines()]
+                rows = map(orjson.loads, self._documents.get(key).splitlines())  # one at a time: parsed rows are large
                 yield block["block"], block["first_line"], self._sorter.sort(block["block"], rows)
 
     def records(self, group: int, start: int, end: int) -> Iterator[StageRecord]:
@@ -241,6 +242,6 @@ class _ItemOfRun:
             job=input_row.job_id(self.meta["run_id"], row),
             request=input_row.request_of(row),
             first_line=first_line,
-            deadline_at=parse_iso(row.get("deadline") or self.meta["deadline_at"]),
+            deadline_at=parse_iso(row["deadline"]) if row.get("deadline") else self._deadline,
             tags=row.get("tags"),
         )

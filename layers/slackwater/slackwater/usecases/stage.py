@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from tempfile import SpooledTemporaryFile
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO, Final, Protocol, cast
 
 import orjson
@@ -13,13 +13,13 @@ from slackwater.model.clock import Clock, iso
 from slackwater.model.job import Lane, Route
 from slackwater.model.native import Request, RequestType, plain, request_type
 from slackwater.model.shard import OwnerKind, Shard, ShardState
-from slackwater.policy.cache import without_points
+from slackwater.policy.cache import MARKS, without_points
 from slackwater.policy.tokens import max_output_tokens
 
+_MARKS: Final = tuple(f'"{name}"'.encode() for name in MARKS)  # a line without these bytes has no cache point
 MIN_RECORDS: Final = 100  # Bedrock's quotas for every listed model
 MAX_RECORDS: Final = 100_000
 MAX_BYTES: Final = 950_000_000  # Bedrock takes 1 GB, and it is not said whether that is 10⁹ or 2³⁰
-IN_MEMORY_BYTES: Final = 16 * 1024 * 1024  # beyond it a spool goes to /tmp
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +140,17 @@ class Stage:
         return shard.id
 
 
+def _line(ordinal: int, request: Request) -> bytes:
+    record = {"recordId": ids.record_id(ordinal), "modelInput": plain(request)}
+    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+
+
 class _Spool:
     """Records on their way to S3: flat memory but for the job ids, of which there are at most 100,000."""
 
     def __init__(self) -> None:
-        self._input = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - closed by __exit__
-        self._index = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115
+        self._input = TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        self._index = TemporaryFile()  # noqa: SIM115
         self.jobs: list[str] = []
         self.bytes = 0
         self.max_output_tokens = 0
@@ -173,10 +178,9 @@ class _Spool:
 
     def add(self, record: StageRecord, default_deadline: datetime) -> None:
         ordinal = len(self.jobs)
-        line = orjson.dumps(
-            {"recordId": ids.record_id(ordinal), "modelInput": plain(without_points(record.request))},
-            option=orjson.OPT_APPEND_NEWLINE,
-        )
+        line = _line(ordinal, record.request)
+        if _MARKS[0] in line or _MARKS[1] in line:
+            line = _line(ordinal, without_points(record.request))
         row: dict[str, Any] = {
             "r": ordinal,
             "run": record.run,
