@@ -51,7 +51,7 @@ EDGE_S: Final = 0.05
 """A call is sent so long after there is room for it by our clock: the provider has another one."""
 LEAST_BUCKET_S: Final = 1.0
 """What the bucket of a told rate surely holds."""
-LOOK_S: Final = 0.06
+LOOK_S: Final = 0.1
 LOOK_CALLS: Final = 2
 LOOK_SHARE: Final = 0.05
 """A bucket of a told rate is taken for a minute's only as deep as it has been seen: it is looked into by some calls, or
