@@ -31,7 +31,7 @@ BLOCK: Final = 1000
 MODEL: Final = "anthropic.claude-haiku-4-5-20251001-v1:0"
 JOB_ID: Final = "job123456789"
 LINE: Final = orjson.OPT_APPEND_NEWLINE
-BATCHED, CALLED, FAILED = 0.9, 0.09, 0.01  # shares of a run's rows
+BATCHED, FAILED = 0.9, 0.01  # shares of a run's rows; the others were called
 
 
 class Words:
@@ -197,47 +197,52 @@ def collect_floor(folder: Path) -> int:
 
 def make_parts(folder: Path, results: int, answer_bytes: int) -> None:
     """A run of so many lines that has settled: nine in ten by batch, the others called, one in a hundred failed."""
-    store, words, random, prices = Folder(folder), Words(), Random(29), load_price_book()
-    route = Route(REGION, f"global.{MODEL}", MODEL, "global")
+    store, random = Folder(folder), Random(29)
+    some = list(_rows(random, min(results, 20 * BLOCK), answer_bytes))  # the same again and again, under other ids
     blocks = []
     for first in range(1, results + 1, BLOCK):
         block = f"{(first - 1) // BLOCK:05d}"
         batched, called = [], []
         for number in range(first, min(first + BLOCK, results + 1)):
-            job = Job(RUN, block, number, f"id-{number}", f"j{number:019d}", "default", NOW, {})
-            kind = random.random()
-            if kind < FAILED:
-                called.append(result.failed(job, code="deadline_missed", message="no answer came", finished_at=NOW))
-                continue
-            lane = Lane.BATCH if kind < FAILED + BATCHED else Lane.ON_DEMAND
-            usage = Usage(random.randrange(80, 200), random.randrange(50, 256))
-            message = {"role": "assistant", "content": [{"text": words.some(answer_bytes)}]}
-            row = result.succeeded(
-                job,
-                lane=lane,
-                route=route,
-                tier="default",
-                response={
-                    "output": {"message": message},
-                    "stopReason": "end_turn",
-                    "usage": {"inputTokens": usage.input_tokens, "outputTokens": usage.output_tokens},
-                },
-                usage=usage,
-                cost_pico=prices.cost_pico(MODEL, REGION, "global", lane, None, usage=usage),
-                list_pico=list_pico(prices, MODEL, HOME, usage),
-                price_version=prices.version,
-                attempts=1,
-                latency_ms=None if lane is Lane.BATCH else random.randrange(500, 9000),
-                finished_at=NOW + timedelta(seconds=0 if lane is Lane.BATCH else random.uniform(0, 40_000)),
-            )
-            (batched if lane is Lane.BATCH else called).append(row)
+            row = some[number % len(some)] | {"line": number, "id": f"id-{number}", "job": f"j{number:019d}"}
+            if row["error"]:
+                row["error"] = row["error"] | {"line": number}
+            (batched if row["lane"] == Lane.BATCH else called).append(orjson.dumps(row, option=LINE))
         random.shuffle(batched)
-        for source, rows in (("shard-s1", batched), ("pack-p1", called)):
-            body = b"".join(orjson.dumps(row, option=LINE) for row in rows)
-            store.put(names.part_key(RUN, block, source, 1), body)
+        for source, lines in (("shard-s1", batched), ("pack-p1", called)):
+            store.put(names.part_key(RUN, block, source, 1), b"".join(lines))
         blocks.append({"block": block, "accepted": len(batched) + len(called), "refused": 0})
     store.put_json(names.run_key(RUN, "survey.json"), {"blocks": blocks, "warnings": [], "reason": None})
     store.put_json("results.json", results)
+
+
+def _rows(random: Random, number: int, answer_bytes: int) -> Iterator[dict[str, Any]]:
+    words, prices = Words(), load_price_book()
+    route = Route(REGION, f"global.{MODEL}", MODEL, "global")
+    job = Job(RUN, "00000", 1, "", "", "default", NOW, {})
+    for n in range(number):
+        kind = 0.0 if not n else random.random()  # one at least has failed
+        if kind < FAILED:
+            yield result.failed(job, code="deadline_missed", message="no answer came", finished_at=NOW)
+            continue
+        lane = Lane.BATCH if kind < FAILED + BATCHED else Lane.ON_DEMAND
+        usage = Usage(random.randrange(80, 200), random.randrange(50, 256))
+        message = {"role": "assistant", "content": [{"text": words.some(answer_bytes)}]}
+        counted = {"inputTokens": usage.input_tokens, "outputTokens": usage.output_tokens}
+        yield result.succeeded(
+            job,
+            lane=lane,
+            route=route,
+            tier="default",
+            response={"output": {"message": message}, "stopReason": "end_turn", "usage": counted},
+            usage=usage,
+            cost_pico=prices.cost_pico(MODEL, REGION, "global", lane, None, usage=usage),
+            list_pico=list_pico(prices, MODEL, HOME, usage),
+            price_version=prices.version,
+            attempts=1,
+            latency_ms=None if lane is Lane.BATCH else random.randrange(500, 9000),
+            finished_at=NOW + timedelta(seconds=0 if lane is Lane.BATCH else random.uniform(0, 40_000)),
+        )
 
 
 def aggregate(folder: Path) -> int:
@@ -277,8 +282,3 @@ def aggregate_copy(folder: Path) -> int:
         for key in store.keys(names.parts_prefix(RUN)):
             written += out.write(store.get(key))
     return written
-
-
-def size_of(folder: Path) -> dict[str, Any]:
-    """What the aggregation's files hold."""
-    return {"results": Folder(folder).get_json("results.json")}
