@@ -27,7 +27,7 @@ from slackwater.model.run import RunKind, Unit
 from slackwater.model.shard import OwnerKind, Shard, ShardState
 from slackwater.policy.capability import load_capability
 from slackwater.policy.classify import classify_batch
-from slackwater.policy.forecast import PRIOR, guard_at
+from slackwater.policy.forecast import guard_at
 from slackwater.policy.prices import load_price_book
 from slackwater.usecases.canaries import CanaryWatch
 from slackwater.usecases.cancel import AskCancel, CancelRun
@@ -38,7 +38,7 @@ from slackwater.usecases.fail_jobs import FailJobs
 from slackwater.usecases.fail_units import FailUnits
 from slackwater.usecases.forecasts import Forecasts
 from slackwater.usecases.parts import Parts
-from slackwater.usecases.pooled import PoolRecords
+from slackwater.usecases.pooled import Latest, PoolRecords
 from slackwater.usecases.pools import PoolKeeper
 from slackwater.usecases.pools import due as pool_due
 from slackwater.usecases.queue_runs import Closing, Results
@@ -323,11 +323,12 @@ class BatchWorld:
             settle=self.settle,
             clock=self.clock,
         )
-        self.remainders = Remainders(pools=self.pools, clock=self.clock, forecast=PRIOR, drain_jobs_per_s=DRAIN)
+        latest = Latest(forecasts=self.forecasts, regions=(WEST.region, EAST.region), drain_jobs_per_s=DRAIN)
+        self.remainders = Remainders(pools=self.pools, clock=self.clock, latest=latest)
         self.pool_remainder = PoolRemainder(
             documents=self.home,
             profiles=self.applied,
-            join=PoolRecords(pools=self.pools, clock=self.clock, forecast=PRIOR, drain_jobs_per_s=DRAIN),
+            join=PoolRecords(pools=self.pools, clock=self.clock, latest=latest),
             settle=self.settle,
         )
         watch = CanaryWatch(

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from slackwater.adapters.ledger.history import History
 from slackwater.adapters.ledger.jobs import Jobs
 from slackwater.adapters.ledger.pools import Pools
 from slackwater.adapters.ledger.queue_runs import QueueRuns
@@ -20,7 +21,6 @@ from slackwater.model.claim import Inbound, Room
 from slackwater.model.clock import later
 from slackwater.model.profile import Profiles, shipped_profiles
 from slackwater.policy.capability import load_capability
-from slackwater.policy.forecast import PRIOR, latest_start
 from slackwater.policy.prices import load_price_book
 from slackwater.usecases.asked import Reader
 from slackwater.usecases.cancel import CancelRun
@@ -28,10 +28,11 @@ from slackwater.usecases.cancelled import CancelledRuns
 from slackwater.usecases.claims import Claims
 from slackwater.usecases.drains import Drains
 from slackwater.usecases.engine import Engine
-from slackwater.usecases.forecasts import Priors
+from slackwater.usecases.forecasts import Forecasts, Priors
 from slackwater.usecases.lanes import QueueLanes
 from slackwater.usecases.onward import Onward
 from slackwater.usecases.parts import Parts
+from slackwater.usecases.pooled import Latest
 from slackwater.usecases.pools import PoolIntake, PoolKeeper
 from slackwater.usecases.queue_runs import Closing, Results
 from slackwater.usecases.replies import Replies, ReplyFailed
@@ -43,6 +44,7 @@ from tests.unit.rig import Bucket, Doors, Executions, Model, Outbox, Rested, Sti
 
 REPLY_ARN = "arn:aws:sqs:us-east-1:000000000000:replies"
 FULL = 5  # jobs a pool takes here
+BATCH_REGIONS = ("us-west-2", "us-east-1")
 PRICES, CAPABILITY = load_price_book(), load_capability()
 
 
@@ -131,6 +133,7 @@ class QueueWorld:
         self.keeper = PoolKeeper(
             pools=self.pools, jobs=self.jobs, documents=bucket, onward=self.onward, settle=settle, clock=clock
         )
+        self.forecasts = Forecasts(history=History(table), clock=clock)
         self.applied = Applied()
         self.profiles = profiles = RunProfiles(self.applied, self.queue_runs)
         self.router = Router(
@@ -152,7 +155,7 @@ class QueueWorld:
                 prices=PRICES,
                 routing=Routing(capability=CAPABILITY, prices=PRICES),
                 forecasts=Priors(),
-                deployed=("us-west-2", "us-east-1"),
+                deployed=BATCH_REGIONS,
                 batch_enabled=True,
                 drains=Drains(quotas=QuotaLedger(table), clock=clock, assumed=20.0),
                 clock=clock,
@@ -162,7 +165,7 @@ class QueueWorld:
                 documents=bucket,
                 clock=clock,
                 room=Room(full, 10**9),
-                latest_start=lambda deadline: latest_start(deadline, PRIOR, 50.0),
+                latest=Latest(forecasts=self.forecasts, regions=BATCH_REGIONS, drain_jobs_per_s=20.0),
             ),
             engine=Engine(
                 caller=self.model,

@@ -5,12 +5,12 @@ from functools import cached_property
 from slackwater.adapters.ledger.canaries import Canaries
 from slackwater.bootstrap.profiled import ProfiledKit
 from slackwater.bootstrap.queued import QueueKit
-from slackwater.policy.forecast import PRIOR
+from slackwater.bootstrap.reckoned import ReckonedKit
 from slackwater.usecases.pooled import PoolRecords
 from slackwater.usecases.remainders import Leftover, PoolRemainder, Remainders
 
 
-class PoolingKit(QueueKit, ProfiledKit):
+class PoolingKit(QueueKit, ProfiledKit, ReckonedKit):
     """Pools that records of files join."""
 
     @cached_property
@@ -19,16 +19,14 @@ class PoolingKit(QueueKit, ProfiledKit):
 
     @cached_property
     def remainders(self) -> Remainders:
-        drain = self.settings.drain_jobs_per_s
-        return Remainders(pools=self.pools, clock=self.clock, forecast=PRIOR, drain_jobs_per_s=drain)
+        return Remainders(pools=self.pools, clock=self.clock, latest=self.latest)
 
     @cached_property
     def pool_remainder(self) -> PoolRemainder:
-        drain = self.settings.drain_jobs_per_s
         return PoolRemainder(
             documents=self.store,
             profiles=self.profiles,
-            join=PoolRecords(pools=self.pools, clock=self.clock, forecast=PRIOR, drain_jobs_per_s=drain),
+            join=PoolRecords(pools=self.pools, clock=self.clock, latest=self.latest),
             settle=self.settle,
         )
 

@@ -7,6 +7,7 @@ from slackwater.adapters.ledger.quota import QuotaLedger
 from slackwater.bootstrap.kit import Kit
 from slackwater.usecases.drains import Drains
 from slackwater.usecases.forecasts import Forecasts
+from slackwater.usecases.pooled import Latest
 
 
 class ReckonedKit(Kit):
@@ -15,6 +16,14 @@ class ReckonedKit(Kit):
     @cached_property
     def forecasts(self) -> Forecasts:
         return Forecasts(history=History(self.table), clock=self.clock)
+
+    @cached_property
+    def latest(self) -> Latest:
+        return Latest(
+            forecasts=self.forecasts,
+            regions=tuple(self.settings.batch_buckets),
+            drain_jobs_per_s=self.settings.drain_jobs_per_s,
+        )
 
     @cached_property
     def drains(self) -> Drains:

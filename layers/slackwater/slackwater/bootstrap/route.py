@@ -10,7 +10,6 @@ from slackwater.bootstrap.queued import QueueKit
 from slackwater.bootstrap.reckoned import ReckonedKit
 from slackwater.model.claim import Room
 from slackwater.model.clock import ScaledClock
-from slackwater.policy.forecast import PRIOR, latest_start
 from slackwater.policy.pooling import FULL_BYTES, FULL_JOBS
 from slackwater.settings import Settings
 from slackwater.usecases.asked import Reader
@@ -41,7 +40,6 @@ class JobRouting:
 def build(settings: Settings) -> JobRouting:
     kit = RouteKit(settings)
     profiles = RunProfiles(kit.profiles, kit.queue_runs)
-    drain_s = FULL_JOBS / settings.drain_jobs_per_s
     router = Router(
         read=Reader(profiles=profiles.at_door, documents=kit.store, reply_queue_arns=settings.reply_queue_arns),
         claims=Claims(
@@ -71,7 +69,7 @@ def build(settings: Settings) -> JobRouting:
             documents=kit.store,
             clock=kit.clock,
             room=Room(FULL_JOBS, FULL_BYTES),
-            latest_start=lambda deadline: latest_start(deadline, PRIOR, drain_s),
+            latest=kit.latest,
         ),
         engine=kit.spending,
         onward=kit.onward,

@@ -17,8 +17,9 @@ from slackwater.model.input_row import request_fields, request_of
 from slackwater.model.job import Job, Lane
 from slackwater.model.profile import Profile
 from slackwater.model.run import Unit
-from slackwater.policy.forecast import Forecast, latest_start
+from slackwater.policy.forecast import latest_start
 from slackwater.policy.pooling import FULL_BYTES, MAX_WAIT_S
+from slackwater.usecases.forecasts import ForecastsPort
 from slackwater.usecases.packs import packs_of
 from slackwater.usecases.ports import Documents
 from slackwater.usecases.stage import MAX_RECORDS, StageRecord
@@ -39,6 +40,7 @@ class SettlePort(Protocol):
 class PoolsPort(Protocol):
     """The ledger of pools (adapters.ledger.pools)."""
 
+    def newest(self, key: str) -> Pool | None: ...
     def current(
         self, key: str, profile: str, *, deadline: datetime, next_check_at: datetime, profiles_version: str = ""
     ) -> Pool: ...
@@ -55,6 +57,21 @@ class PoolsPort(Protocol):
     def join_unit(
         self, seen: Pool, unit: PooledUnit, *, deadline: datetime, next_check_at: datetime, room: Room
     ) -> bool | None: ...
+
+
+class Latest:
+    """When a pool's batch job must begin at the latest: from then on the tick, which reckons alike, releases it."""
+
+    def __init__(self, *, forecasts: ForecastsPort, regions: Sequence[str], drain_jobs_per_s: float) -> None:
+        """`regions`: all that have a batch bucket, since a pool may go to any of them; the slowest counts."""
+        self._forecasts = forecasts
+        self._regions = regions
+        self._drain_jobs_per_s = drain_jobs_per_s
+
+    def __call__(self, deadline: datetime, model: str, jobs: int) -> datetime:
+        """For `jobs` jobs of a model, the earliest of their deadlines being `deadline`."""
+        forecast = self._forecasts.over(model, self._regions, jobs)
+        return latest_start(deadline, forecast, jobs / self._drain_jobs_per_s)
 
 
 def store(documents: Documents, run_id: str, records: Sequence[StageRecord], generation: int) -> str:
@@ -121,18 +138,16 @@ def _row(record: StageRecord) -> dict[str, Any]:
 class PoolRecords:
     """Takes records of a file run, entered as a unit of it, into the open pool of their kind."""
 
-    def __init__(self, *, pools: PoolsPort, clock: Clock, forecast: Forecast, drain_jobs_per_s: float) -> None:
+    def __init__(self, *, pools: PoolsPort, clock: Clock, latest: Latest) -> None:
         self._pools = pools
         self._clock = clock
-        self._forecast = forecast
-        self._drain_jobs_per_s = drain_jobs_per_s
+        self._latest = latest
 
-    def too_late(self, unit: PooledUnit) -> bool:
-        """Whether a pool that takes the unit would be released at once, with all the others in it."""
-        return self._clock.now() >= self._latest(unit)
-
-    def _latest(self, unit: PooledUnit) -> datetime:
-        return latest_start(unit.deadline, self._forecast, unit.jobs / self._drain_jobs_per_s)
+    def too_late(self, unit: PooledUnit, key: str, profile: Profile) -> bool:
+        """Whether the pool that takes the unit would be released at once, with all the others in it."""
+        pool = self._pools.newest(key)
+        waiting = pool.count if pool is not None and pool.state == "open" else 0
+        return self._clock.now() >= self._latest(unit.deadline, profile.model, waiting + unit.jobs)
 
     def __call__(self, unit: PooledUnit, key: str, name: str, profile: Profile, version: str) -> bool:
         """`key` is the pool's (usecases.pools.pool_key). False if the unit has ended, or is in a pool already. May be
@@ -140,7 +155,7 @@ class PoolRecords:
         room = whole_room(profile)
         if unit.jobs > room.max_count or unit.bytes > room.max_bytes:
             raise ValueError(f"unit {unit.unit} of {unit.run_id} is too large for any pool")
-        latest = self._latest(unit)
+        latest = self._latest(unit.deadline, profile.model, unit.jobs)
         opening: dict[str, Any] = {
             "deadline": unit.deadline,
             "next_check_at": min(latest, later(self._clock.now(), MAX_WAIT_S)),
@@ -148,6 +163,7 @@ class PoolRecords:
         }
         while True:
             pool = self._pools.current(key, name, **opening)
+            latest = self._latest(unit.deadline, profile.model, pool.count + unit.jobs)
             look_at = min(latest, max(self._clock.now(), later(pool.opened_at, MAX_WAIT_S)))
             joined = self._pools.join_unit(pool, unit, deadline=unit.deadline, next_check_at=look_at, room=room)
             if joined is not None:

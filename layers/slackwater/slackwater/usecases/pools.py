@@ -1,7 +1,7 @@
 """Pools: jobs that can wait gather for a batch job, and leave together: into a shard, or back to the on-demand lane
 in time."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import chain, islice
@@ -20,7 +20,7 @@ from slackwater.policy.forecast import Forecast
 from slackwater.policy.pooling import MAX_WAIT_S, PoolLoad, PoolStep, pool_step
 from slackwater.usecases.claims import Mine
 from slackwater.usecases.onward import Onward, Parcel
-from slackwater.usecases.pooled import AFTER_POOL, SettlePort, packs_of_records, records_of
+from slackwater.usecases.pooled import AFTER_POOL, Latest, SettlePort, packs_of_records, records_of
 from slackwater.usecases.ports import Documents
 from slackwater.usecases.stage import StageRecord
 
@@ -79,14 +79,13 @@ class PoolIntake:
         documents: Documents,
         clock: Clock,
         room: Room,
-        latest_start: Callable[[datetime], datetime],
+        latest: Latest,
     ) -> None:
-        """`latest_start`: when a batch job for a deadline must begin at the latest, so that a rescue still holds it."""
         self._pools = pools
         self._documents = documents
         self._clock = clock
         self._room = room
-        self._latest_start = latest_start
+        self._latest = latest
 
     def join(self, mine: Sequence[Mine], profile: Profile, version: str) -> frozenset[str]:
         """Every job joins some pool of its profile's terms (all are of one profile of one version here) and request
@@ -106,11 +105,12 @@ class PoolIntake:
         left = list(mine)
         while left:
             deadline = min(m.entry.deadline for m in left)
-            check_at = min(self._latest_start(deadline), later(self._clock.now(), MAX_WAIT_S))
+            latest = self._latest(deadline, profile.model, min(len(left), room.max_count))
+            check_at = min(latest, later(self._clock.now(), MAX_WAIT_S))
             opening: dict[str, Any] = {"deadline": deadline, "next_check_at": check_at}
             pool = self._pools.current(key, name, **opening, profiles_version=version)
             some = self._that_fit(pool, left, room)
-            taken = self._join(pool, some, room) if some else None
+            taken = self._join(pool, some, room, profile.model) if some else None
             if taken is None:
                 self._pools.open_next(key, name, pool.generation, **opening, profiles_version=version)
                 continue
@@ -130,7 +130,7 @@ class PoolIntake:
             some.append(mine)
         return some
 
-    def _join(self, pool: Pool, some: Sequence[Mine], room: Room) -> frozenset[str] | None:
+    def _join(self, pool: Pool, some: Sequence[Mine], room: Room, model: str) -> frozenset[str] | None:
         bodies = {m.entry.job: orjson.dumps(m.asked.body) for m in some}
         with ThreadPoolExecutor(UPLOADS_AT_ONCE) as uploads:
             list(uploads.map(lambda job: self._documents.put(body_key(pool.pool, job), bodies[job]), bodies))
@@ -138,7 +138,8 @@ class PoolIntake:
         now = self._clock.now()
         deadline = min(m.entry.deadline for m in some)
         full = pool.count + len(some) >= room.max_count
-        look_at = now if full else min(self._latest_start(deadline), max(now, later(pool.opened_at, MAX_WAIT_S)))
+        latest = self._latest(deadline, model, pool.count + len(some))
+        look_at = now if full else min(latest, max(now, later(pool.opened_at, MAX_WAIT_S)))
         return self._pools.join(pool, members, deadline=deadline, next_check_at=look_at, room=room)
 
 

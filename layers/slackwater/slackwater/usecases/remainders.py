@@ -14,7 +14,6 @@ from slackwater.model.native import RequestType, plain, request_type
 from slackwater.model.profile import Profile, Profiles
 from slackwater.model.run import Unit
 from slackwater.model.shard import Shard
-from slackwater.policy.forecast import Forecast, latest_start
 from slackwater.policy.prices import PriceBook
 from slackwater.policy.remainder import Company, Remainder, remainder
 from slackwater.policy.rescue import MIN_RECORDS
@@ -50,11 +49,10 @@ class Pinned(Protocol):
 class Remainders:
     """Asks what becomes of a remainder. Each question is remembered: what came lately tells what will come."""
 
-    def __init__(self, *, pools: PoolsPort, clock: Clock, forecast: Forecast, drain_jobs_per_s: float) -> None:
+    def __init__(self, *, pools: PoolsPort, clock: Clock, latest: pooled.Latest) -> None:
         self._pools = pools
         self._clock = clock
-        self._forecast = forecast
-        self._drain_jobs_per_s = drain_jobs_per_s
+        self._latest = latest
 
     def __call__(
         self,
@@ -78,7 +76,7 @@ class Remainders:
             jobs,
             company=company,
             now=now,
-            latest=latest_start(deadline, self._forecast, (jobs + company.waiting) / self._drain_jobs_per_s),
+            latest=self._latest(deadline, profile.model, jobs + company.waiting),
             calling=calling,
             saving_pico=saving_pico,
             min_records=min_records,
@@ -125,11 +123,12 @@ class PoolRemainder:
         self._settle.release(run_id, [pooled.unit_of(unit, lane, len(records), generation)])
         deadline = min(pooled.job_of(record).deadline for record in records)
         entered = PooledUnit(unit, run_id, lane.value, len(records), _size(records), deadline)
-        if self._join.too_late(entered):  # much time has passed since it was decided: others must not pay for it
+        key = pool_key(named, kind)
+        if self._join.too_late(entered, key, named):  # much time has passed since: others must not pay for it
             packs = pooled.packs_of_records(run_id, lane.value, records, generation=pooled.AFTER_POOL)
             self._settle.unit(run_id, unit, f"pack-{unit}", {}, packs)
             return
-        self._join(entered, pool_key(named, kind), profile, named, version)
+        self._join(entered, key, profile, named, version)
 
 
 class Leftover:
