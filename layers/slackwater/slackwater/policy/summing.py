@@ -20,19 +20,20 @@ Brief = tuple[tuple[Any, ...], str, int, int, float, float, int | None]
 """Kind (the fields of `Alike`), `finished_at`, input tokens, output tokens, cost, list price, latency."""
 
 _KIND: Final = itemgetter(*Alike._fields)
+_FIGURES: Final = itemgetter("usage", "cost_usd", "list_usd", "status", "finished_at", "latency_ms")
 
 
 def brief_of(row: Mapping[str, Any], kinds: dict[tuple[Any, ...], tuple[Any, ...]]) -> Brief | None:
     """All that the sums need of a plain answer; None for any other row: it failed, was rescued, used a prompt cache, or
     its tokens or money are not known. `kinds` are those seen so far, so that equal ones are kept once."""
-    usage, cost, listed = row["usage"], row["cost_usd"], row["list_usd"]
-    if usage is None or cost is None or listed is None or row["status"] != "succeeded" or "rescued" in row:
+    usage, cost, listed, status, finished_at, latency_ms = _FIGURES(row)
+    if usage is None or cost is None or listed is None or status != "succeeded" or "rescued" in row:
         return None
     if usage["cache_read_tokens"] or usage["cache_write_tokens"]:
         return None
     kind = _KIND(row)
     kind = kinds.setdefault(kind, kind)
-    return kind, row["finished_at"], usage["input_tokens"], usage["output_tokens"], cost, listed, row["latency_ms"]
+    return kind, finished_at, usage["input_tokens"], usage["output_tokens"], cost, listed, latency_ms
 
 
 class Summing:
