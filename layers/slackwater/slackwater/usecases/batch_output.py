@@ -64,14 +64,14 @@ def members_of(index: Iterable[Mapping[str, Any]], shard: Shard) -> list[Member]
         group = (row["run"], row["block"])
         members.append(
             Member(
-                group=groups.setdefault(group, group),
-                line=row["line"],
-                first_line=row["first"],
-                id=row["id"],
-                job=row["job"],
-                deadline=parse_iso(row["deadline"]) if "deadline" in row else shard.deadline_at,
-                tags=row.get("tags"),
-                unit=row.get("unit"),
+                groups.setdefault(group, group),
+                row["line"],
+                row["first"],
+                row["id"],
+                row["job"],
+                parse_iso(row["deadline"]) if "deadline" in row else shard.deadline_at,
+                row.get("tags"),
+                row.get("unit"),
             )
         )
     if len(members) != shard.records:
