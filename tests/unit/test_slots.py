@@ -145,3 +145,16 @@ def test_a_region_that_cannot_be_counted_leaves_the_old_count_in_force(world):
     shard = world.shard(world.file_run(120))
     world.bedrock.down.add("us-west-2")
     assert world.slots.take(shard, []).region == "us-west-2"
+
+
+@pytest.mark.promise(3)
+def test_a_region_that_cannot_be_counted_gets_no_new_job_while_another_has_room(world):
+    world.bedrock.down.add("us-west-2")
+    shard = world.opened(world.file_run(120))
+    assert (shard.region, shard.delays) == ("us-east-1", 0)
+    assert [created["region"] for created in world.bedrock.created] == ["us-east-1"]
+    assert list(world.slot_ledger.holders("us-west-2", HAIKU)) == []
+    world.bedrock.others["us-east-1"] = MAX_OPEN
+    world.clock.advance(301)
+    waiting = world.shard(world.file_run(120, run="r2"))
+    assert world.slots.take(waiting, [EAST]).region == "us-west-2"  # the only one with room, as far as is known

@@ -3,6 +3,7 @@ Bedrock's own list; so are our leaks."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import chain
 from typing import Final, Protocol
 
 from slackwater.model import ids
@@ -45,7 +46,8 @@ class JobsPort(Protocol):
 
 
 class BatchSlots:
-    """Where a shard may begin now. A count that cannot be made (the region is down) leaves the old one in force."""
+    """Where a shard may begin now. A region that cannot be counted (it may be down) comes after all that can: a create
+    there may end unknown, and what it made could not be seen. Where there is no other the old count holds."""
 
     def __init__(
         self,
@@ -67,13 +69,16 @@ class BatchSlots:
     def take(self, shard: Shard, others: Iterable[Route]) -> Route | None:
         """A slot for the shard: in its own region if one is free there and its queue moves, else in the best of
         `others`. None: no region has room now. May be asked again."""
-        here = self._look(shard.region, shard.base_model)
-        moves = here.queued_s <= PATIENCE_S
+        here, counted = self._look(shard.region, shard.base_model)
+        moves = counted and here.queued_s <= PATIENCE_S
         if moves and self._ledger.take(shard.region, shard.base_model, shard.id):
             return shard.route
-        places = [Place(shard.route, here, here=True)]
-        places += [Place(route, self._look(route.region, route.base_model)) for route in others]
-        for route in placement(places, price=self._price, patience_s=PATIENCE_S):
+        seen = {counted: [Place(shard.route, here, here=True)]}
+        for route in others:
+            slots, counted = self._look(route.region, route.base_model)
+            seen.setdefault(counted, []).append(Place(route, slots))
+        ordered = (placement(seen.get(known, ()), price=self._price, patience_s=PATIENCE_S) for known in (True, False))
+        for route in chain.from_iterable(ordered):
             if self._ledger.take(route.region, shard.base_model, shard.id):
                 return route
         return None
@@ -91,15 +96,16 @@ class BatchSlots:
             return
         self._ledger.learned(shard.region, shard.base_model, limit, until=later(self._clock.now(), LEARNED_S))
 
-    def _look(self, region: str, model: str) -> Slots:
+    def _look(self, region: str, model: str) -> tuple[Slots, bool]:
+        """What is known of a region, and whether that is new enough."""
         slots, counted_at = self._ledger.get(region, model)
         if counted_at is not None and self._clock.now() < later(counted_at, COUNT_S):
-            return slots
+            return slots, True
         try:
             self._count(region, model)
         except BatchCallFailed:
-            return slots
-        return self._ledger.get(region, model)[0]
+            return slots, False
+        return self._ledger.get(region, model)[0], True
 
     def _count(self, region: str, model: str) -> None:
         """Counts open jobs of the model that no slot stands for, and frees the slots that stand for no job any more."""
