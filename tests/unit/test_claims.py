@@ -39,7 +39,7 @@ def test_a_batch_larger_than_a_transaction_is_claimed_in_pieces(world, clock):
 
 def test_very_long_ids_fit_into_a_block(world, clock):
     world.work(*(first(clock, f"{n}" + "ü" * 500, f"q{n}") for n in range(20)))
-    item = world.table.get((f"RUN#{world.run()['run_id']}", "BLOCK#00000"))
+    item = world.table.get((f"RUN#{world.run()['run_id']}", "BLOCK#00000#0000000"))
     assert max(len(value.encode()) for name, value in item.items() if name.startswith("j_")) <= 21 + 200
     assert {len(row["id"]) for row in world.rows()} >= {501}
 

@@ -1,18 +1,20 @@
 """Names that are expensive to change: every id is derived, so that doing a thing again gives it the same name."""
 
-import base64
 import hashlib
 import re
 from collections.abc import Iterable
 from typing import Final
 
+_BASE32: Final = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS: Final = tuple(first + second for first in _BASE32 for second in _BASE32)
+_SHIFTS: Final = range(90, -1, -10)  # a pair of characters holds ten bits; base64.b32encode takes four times as long
 JOB_NAME: Final = re.compile(r"^sw-(?P<stack>[a-z2-7]{6})-(?P<shard>s[a-z2-7]{20})-a(?P<attempt>\d+)$")
 
 
 def h(text: str) -> str:
     """The first 20 characters of the lower-case, unpadded base32 SHA-256 of `text`: 100 bits, safe in any AWS name."""
-    digest = hashlib.sha256(text.encode()).digest()
-    return base64.b32encode(digest[:15])[:20].decode().lower()  # of 100 bits; whole groups of 5 bytes need no padding
+    bits = int.from_bytes(hashlib.sha256(text.encode()).digest()[:13], "big") >> 4  # 104 − 4 = 100
+    return "".join([_PAIRS[bits >> shift & 1023] for shift in _SHIFTS])
 
 
 def run_of_object(bucket: str, key: str, version_id: str) -> str:

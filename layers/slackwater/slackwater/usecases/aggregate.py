@@ -230,12 +230,11 @@ class Aggregate:
             return {
                 b["block"]: Expected(b["block"], None, b["accepted"] + b["refused"]) for b in survey.get("blocks", ())
             }
-        found = {}
+        found: dict[str, dict[int, str]] = {}
         for item in self._runs.blocks(run_id):
-            lines = {int(name[2:]): value for name, value in item.items() if name.startswith("j_")}
-            block = item["sk"].removeprefix("BLOCK#")
-            found[block] = Expected(block, lines, len(lines))
-        return found
+            lines = found.setdefault(item["sk"].split("#")[1], {})
+            lines.update({int(name[2:]): value for name, value in item.items() if name.startswith("j_")})
+        return {block: Expected(block, lines, len(lines)) for block, lines in found.items()}
 
     def _blocks(
         self, run_id: str, parts: Sequence[str], expected: Mapping[str, Expected], tally: Tally

@@ -20,6 +20,7 @@ _MARKS: Final = tuple(f'"{name}"'.encode() for name in MARKS)  # a line without 
 MIN_RECORDS: Final = 100  # Bedrock's quotas for every listed model
 MAX_RECORDS: Final = 100_000
 MAX_BYTES: Final = 950_000_000  # Bedrock takes 1 GB, and it is not said whether that is 10⁹ or 2³⁰
+BUFFER_BYTES: Final = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +150,8 @@ class _Spool:
     """Records on their way to S3: flat memory but for the job ids, of which there are at most 100,000."""
 
     def __init__(self) -> None:
-        self._input = TemporaryFile()  # noqa: SIM115 - closed by __exit__
-        self._index = TemporaryFile()  # noqa: SIM115
+        self._input = TemporaryFile(buffering=BUFFER_BYTES)  # noqa: SIM115 - closed by __exit__
+        self._index = TemporaryFile(buffering=BUFFER_BYTES)  # noqa: SIM115
         self.jobs: list[str] = []
         self.bytes = 0
         self.max_output_tokens = 0

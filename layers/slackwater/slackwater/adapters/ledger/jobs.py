@@ -15,7 +15,8 @@ from slackwater.model.run import RunState, throttle_counts
 
 JOBS_A_TRANSACTION: Final = 90  # of DynamoDB's 100 actions; the others are the run and its blocks
 JOBS_A_BLOCK: Final = 1_000
-LISTED_ID_BYTES: Final = 200  # of a caller's id in its block's item: a thousand stay far below 400 KB
+JOBS_AN_ITEM: Final = 50  # listed together: DynamoDB bills a write by the whole item's size
+LISTED_ID_BYTES: Final = 200  # of a caller's id in its list
 
 
 class Jobs:
@@ -76,14 +77,12 @@ class Jobs:
 
     def _listed(self, entries: Sequence[Entry]) -> list[Write]:
         """Which ordinals of a block are taken, and by whom: what the results are proved complete against."""
-        blocks: dict[tuple[str, str], dict[str, str]] = {}
+        lists: dict[Key, dict[str, str]] = {}
         for entry in entries:
-            names = blocks.setdefault((entry.run_id, entry.block), {})
+            part = f"BLOCK#{entry.block}#{entry.ordinal // JOBS_AN_ITEM:07d}"
+            names = lists.setdefault((f"RUN#{entry.run_id}", part), {})
             names[f"j_{entry.ordinal}"] = f"{entry.job} {_short(entry.id)}"
-        return [
-            Write((f"RUN#{run}", f"BLOCK#{block}"), set_=names, set_once={"v": 1, "ttl": self._ttl()})
-            for (run, block), names in blocks.items()
-        ]
+        return [Write(key, set_=names, set_once={"v": 1, "ttl": self._ttl()}) for key, names in lists.items()]
 
     def take(self, seen: Entry, *, owner: str, message_id: str, hop: int, repeat: bool) -> Entry | None:
         """Takes a waiting job, or a dead worker's, as it was seen; `repeat`: its call may have been answered and is

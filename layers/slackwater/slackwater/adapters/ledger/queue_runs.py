@@ -1,8 +1,8 @@
 """Queue runs: the generation of a name that takes jobs now, its ordinals, and how it closes.
 
 `NAME#h(profile|name)/META` points to the newest generation, `…/WORD` keeps a closing word that came before the jobs
-it speaks of. `RUN#r/META` has what every run has; `RUN#r/BLOCK#b` has `j_<ordinal>` = `<job> <caller's id>` for each
-claimed ordinal.
+it speaks of. `RUN#r/META` has what every run has; `RUN#r/BLOCK#b#<ordinal div 50>` has `j_<ordinal>` =
+`<job> <caller's id>` for each claimed ordinal.
 """
 
 from collections.abc import Iterator
@@ -197,7 +197,7 @@ class QueueRuns:
     def claimed(self, run_id: str) -> Iterator[tuple[str, int, str, str]]:
         """Every claimed ordinal: block, ordinal, job, caller's id (shortened if it is very long)."""
         for item in self._table.query(f"RUN#{run_id}", prefix="BLOCK#"):
-            block = item["sk"].removeprefix("BLOCK#")
+            block = item["sk"].split("#")[1]
             names = sorted((int(name[2:]), value) for name, value in item.items() if name.startswith("j_"))
             for ordinal, value in names:
                 job, _, caller_id = value.partition(" ")
