@@ -9,6 +9,7 @@ from slackwater.model.native import RequestType
 from slackwater.model.shard import ShardState
 from slackwater.usecases.tick import RESCUE_LEAD_S
 from tests.unit.batch_rig import PREFIX, BatchWorld, Fuse, Killed, all_answered
+from tests.unit.rig import START
 
 
 @pytest.fixture
@@ -82,6 +83,20 @@ def test_a_create_that_never_arrived_is_sent_again_after_the_list_has_been_silen
     world.clock.advance(61)
     until(world, shard, ShardState.OPEN)
     assert world.shard(shard).region == "us-east-1"  # the other region may be in better health
+    assert world.shard(shard).attempt == 2
+    assert len(world.bedrock.created) == 1
+
+
+@pytest.mark.promise(2)
+def test_where_product_time_runs_fast_a_silent_region_is_left_after_as_much_of_it(table, clock, monkeypatch):
+    monkeypatch.setattr(clock, "wall_s", lambda: START.timestamp() + (clock.now() - START).total_seconds() / 600)
+    world = BatchWorld(table, clock)
+    shard = world.file_run()
+    world.bedrock.before["create"] = ["ServiceUnavailableException:503"]
+    world.beat()
+    world.clock.advance(761)  # hardly more than a real second
+    until(world, shard, ShardState.OPEN)
+    assert [c[1] for c in world.bedrock.calls if c[0] == "create"] == ["us-west-2", "us-east-1"]
     assert world.shard(shard).attempt == 2
     assert len(world.bedrock.created) == 1
 

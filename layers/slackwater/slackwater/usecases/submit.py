@@ -145,10 +145,8 @@ class Submit:
 
     def _again(self, shard: Shard, may_move: bool) -> str:
         """An earlier create has no reply: the same again while that is allowed, later only if no job came of it."""
-        if self._in_time(shard):
-            return self._create(shard)
         if shard.intent_at is None or self._clock.now() < shard.intent_at + timedelta(seconds=INTENT_S + ABSENT_S):
-            return "waiting for the list"
+            return self._create(shard) if self._in_time(shard) else "waiting for the list"
         try:
             job = find(self._jobs, shard)
         except BatchCallFailed:
