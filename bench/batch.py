@@ -1,14 +1,14 @@
 """The batch lane as a library: shards assembled and collected, runs aggregated, each against its floor in the same
 minutes on the same machine; and what the lane asks of DynamoDB, S3 and SQS.
 
-    .venv/bin/python -m bench.batch [--records 100000] [--results 1000000] [--rounds 3] [--no-large] [--no-requests]
-                                    [--small] [--json]
+    .venv/bin/python -m bench.batch [--records 100000] [--results 1000000] [--rounds 3] [--no-large]
+                                    [--count-requests] [--small] [--json]
 
 The use cases are the real ones (Place with Stage, Collect, Aggregate), buckets are a folder of files and the ledger is
 a stub: what is measured is our own processor time, without a network. A floor reads the same bytes, parses each line
 with orjson and writes what there is to write of it, once. Each measurement is a fresh process (peak memory is its own,
-boto3 imported); floor and use case take turns. Requests are counted in the embedded cloud, as `bench.costs` does, and
-priced by its list.
+boto3 imported); floor and use case take turns. Requests of a file by batch are those that `bench.costs` has counted
+(docs/costs.md); `--count-requests` counts them again in an embedded cloud, and those of queue jobs by a pool too.
 """
 
 import argparse
@@ -20,7 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -131,7 +132,26 @@ def summary(name: str, rows: int, found: list[Turn]) -> dict[str, Any]:
     return report
 
 
-# ---------------------------------------------------------------------- requests, in the embedded cloud
+# ---------------------------------------------------------------------- requests
+
+
+def requests_told(page: str) -> dict[str, Any]:
+    """Priced units per 1,000 records of a file by batch, as docs/costs.md has them."""
+    rows = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in page.splitlines() if " · " in line]
+    (head,) = (line for line in page.splitlines() if line.startswith("| | ") and "file, batch" in line)
+    column = [cell.strip() for cell in head.strip("|").split("|")].index("file, batch")
+    units = {row[0]: float(row[column].split(" · ")[0].replace(",", "")) for row in rows if len(row) > column}
+    return {"file, by batch": _by_service(units)}
+
+
+def _by_service(units: Mapping[str, float]) -> dict[str, Any]:
+    from bench import costs  # noqa: PLC0415 - brings the embedded cloud
+
+    found: dict[str, Any] = {}
+    for service in SERVICES:
+        own = {name: round(number, 1) for name, number in sorted(units.items()) if name.startswith(f"{service} ")}
+        found[service] = {"units": own, "usd": round(costs.Bill(Counter(own)).usd(), 6)}
+    return found
 
 
 def requests_of_lane(jobs: int) -> dict[str, Any]:
@@ -161,20 +181,12 @@ def requests_of_lane(jobs: int) -> dict[str, Any]:
         return {name: per_thousand(counter.between(way).calls, jobs) for name, way in lanes.items()}
 
 
-def per_thousand(calls: Any, jobs: int) -> dict[str, Any]:
-    """The three services' requests and list price per 1,000 records."""
+def per_thousand(calls: Mapping[str, float], jobs: int) -> dict[str, Any]:
+    """The three services' priced units and list price per 1,000 records."""
     from bench import costs  # noqa: PLC0415
 
-    found: dict[str, Any] = {}
-    for service in SERVICES:
-        own = {call: number for call, number in calls.items() if call.startswith(f"{service}:")}
-        units = costs.requests(own)
-        found[service] = {
-            "requests": round(sum(own.values()) * 1000 / jobs, 1),
-            "units": {name: round(number * 1000 / jobs, 1) for name, number in sorted(units.items())},
-            "usd": round(costs.Bill(units).usd() * 1000 / jobs, 6),
-        }
-    return found
+    own = {call: number for call, number in calls.items() if call.partition(":")[0] in SERVICES}
+    return _by_service({name: number * 1000 / jobs for name, number in costs.requests(own).items()})
 
 
 # ---------------------------------------------------------------------- the tables
@@ -205,8 +217,8 @@ def text(report: dict[str, Any]) -> str:
         lines += ["", f"{name}, per 1,000 records"]
         for service, one in services.items():
             units = ", ".join(f"{number:g} {unit}" for unit, number in one["units"].items())
-            lines.append(f"  {service:10}{one['requests']:>8g} requests  ${one['usd']:.6f}  {units}")
-        lines.append(f"  {'together':27} ${sum(one['usd'] for one in services.values()):.6f}")
+            lines.append(f"  {service:10} ${one['usd']:.6f}  {units}")
+        lines.append(f"  {'together':10} ${sum(one['usd'] for one in services.values()):.6f}")
     return "\n".join(lines)
 
 
@@ -227,13 +239,13 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1000, help="whose requests are counted")
     parser.add_argument("--no-large", action="store_true", help="no shard of 0.94 GB")
-    parser.add_argument("--no-requests", action="store_true", help="without the embedded cloud")
+    parser.add_argument("--count-requests", action="store_true", help="anew, in an embedded cloud")
     parser.add_argument("--small", action="store_true", help="a few seconds: does it run?")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--folder", type=Path, help="where files go; a temporary folder")
     given = parser.parse_args()
     if given.small:
-        given.records, given.results, given.rounds, given.no_large, given.no_requests = 300, 3_000, 1, True, True
+        given.records, given.results, given.rounds, given.no_large = 300, 3_000, 1, True
     return given
 
 
@@ -254,8 +266,8 @@ def main() -> None:
         for results in (given.results // 10, given.results):
             report["aggregate"].append(run(folder / str(results), results, given.answer_bytes, given.rounds))
             shutil.rmtree(folder / str(results))
-    if not given.no_requests:
-        report["requests"] = requests_of_lane(given.jobs)
+    page = (ROOT / "docs/costs.md").read_text()
+    report["requests"] = requests_of_lane(given.jobs) if given.count_requests else requests_told(page)
     print(json.dumps(report) if given.json else text(report))
 
 

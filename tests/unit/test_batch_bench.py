@@ -41,9 +41,19 @@ def test_ratios_are_those_within_a_round():
 def test_requests_are_told_per_thousand_records_with_their_list_price():
     calls = {"dynamodb:UpdateItem": 30, "dynamodb:GetItem": 10, "s3:PutObject": 4, "s3:GetObject": 6}
     found = batch.per_thousand(calls | {"sqs:SendMessage": 2, "states:StartExecution": 1}, 500)
-    assert {name: one["requests"] for name, one in found.items()} == {"dynamodb": 80, "s3": 20, "sqs": 4}
     assert found["dynamodb"]["units"] == {"dynamodb read unit": 20, "dynamodb write unit": 120}
     assert found["s3"]["usd"] == pytest.approx(8 * 0.005 / 1e3 + 12 * 0.0004 / 1e3, abs=1e-6)
+    assert found["sqs"]["units"] == {"sqs request": 4}
+
+
+def test_requests_that_were_counted_before_are_read_from_the_page_of_costs():
+    (found,) = batch.requests_told((batch.ROOT / "docs/costs.md").read_text()).values()
+    assert [sorted(one["units"]) for one in found.values()] == [
+        ["dynamodb read unit", "dynamodb write unit"],
+        ["s3 get", "s3 put or list"],
+        ["sqs request"],
+    ]
+    assert all(0 < one["usd"] < 0.01 for one in found.values())
 
 
 def test_the_table_has_a_line_for_each_measurement():
