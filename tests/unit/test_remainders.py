@@ -257,3 +257,25 @@ def test_files_and_queue_jobs_meet_in_one_pool(table, bucket, clock):
     assert [unit.unit[0] for unit in batch.pools.units(pool.pool)] == ["p"]
     assert names.pooled_key("r1", "u").endswith("/pooled/u.jsonl")
     assert isinstance(patient(clock, "x"), Inbound)
+
+
+@pytest.mark.promise(1)
+@pytest.mark.promise(2)
+def test_a_files_remainder_and_queue_jobs_become_one_batch_job_and_each_gets_its_own_back(table, clock):
+    batch = BatchWorld(table, clock)
+    queue = QueueWorld(table, batch.home, clock, full=1_000)
+    queue.work(*(patient(clock, f"q{n}") for n in range(50)))
+    dropped(batch, "r1", 60)
+    beats(batch, 18)
+    (created,) = batch.bedrock.created
+    assert batch.shard(created["name"].split("-")[2]).records == 110
+    batch.bedrock.ends(processed_records=110)
+    beats(batch, 3)
+    assert sorted(row["line"] for row in batch.rows("r1")) == list(range(1, 61))
+    assert sorted(row["id"] for row in queue.rows()) == sorted(f"q{n}" for n in range(50))
+    answers = [row["response"]["output"]["message"]["content"][0]["text"] for row in queue.rows()]
+    assert sorted(answers) == sorted(f"echo of text of q{n}" for n in range(50))
+    assert {row["lane"] for row in (*batch.rows("r1"), *queue.rows())} == {"batch"}
+    assert queue.run() | {"succeeded": 50, "unsettled": 0, "repeats": 0} == queue.run()
+    assert (batch.meta("r1")["unsettled"], batch.meta("r1")["repeats"]) == (0, 0)
+    assert not queue.model.calls and not batch.packs.sent
