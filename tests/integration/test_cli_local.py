@@ -116,7 +116,7 @@ def test_a_run_that_does_not_settle_in_time_ends_with_3_and_leaves_nothing_runni
 def test_ctrl_c_stops_everything_and_ends_with_130(tmp_path):
     write(tmp_path / "q.jsonl", [converse(number) for number in range(150)])
     child = subprocess.Popen(
-        [*COMMAND, "local", "run", "q.jsonl"],
+        [*COMMAND, "local", "run", "q.jsonl", "--rate", "20"],  # slow enough to be stopped before it has settled
         cwd=tmp_path,
         env=environment(tmp_path),
         stderr=subprocess.PIPE,

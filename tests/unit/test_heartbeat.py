@@ -44,7 +44,8 @@ def test_a_dropped_message_is_held_no_more():
     with Heartbeat(queue, ["a", "b"], every_s=0.001) as heart:
         queue.wait(1)
         heart.drop("a", 7)
-        queue.wait(3)
+        while queue.holds[-1] != (("b",), 90):  # beats from before the drop are noted, too
+            queue.wait(1)
     assert (("a",), 7) in queue.holds and queue.holds[-1] == (("b",), 90)
 
 
