@@ -122,6 +122,8 @@ def test_ctrl_c_stops_everything_and_ends_with_130(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # whoever runs the tests in the background may have interrupts ignored, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - it takes no lock
     )
     assert child.stderr is not None
     started = time.monotonic()

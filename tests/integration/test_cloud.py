@@ -194,12 +194,22 @@ time.sleep(600)
 """
 
 
+def heeding_interrupts() -> None:
+    """Whoever runs the tests in the background may have them ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
 def test_nothing_outlives_a_killed_starter(tmp_path, eventually, number):
     environ = {k: v for k, v in os.environ.items() if not k.startswith("AWS_ENDPOINT_URL")}
     command = [sys.executable, "-c", STARTER, str(tmp_path), str(BARE)]
     with subprocess.Popen(
-        command, cwd=processes.REPOSITORY, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        command,
+        cwd=processes.REPOSITORY,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=heeding_interrupts,  # noqa: PLW1509 - it takes no lock
     ) as starter:
         pids = json.loads(starter.stdout.readline())
         assert living(pids) == pids
