@@ -15,7 +15,7 @@ from rich.text import Text
 
 from slackwater_cli import words
 from slackwater_cli.errors import Complaint
-from slackwater_cli.options import Json, Profile, RequestType, ResultDialect, Run, Stack
+from slackwater_cli.options import DeadlineOrProfiles, Json, Lane, Profile, RequestType, ResultDialect, Run, Stack
 from slackwater_cli.pause_commands import spending
 from slackwater_cli.screen import Screen
 
@@ -36,16 +36,8 @@ def register(app: typer.Typer) -> None:
 def submit(  # noqa: PLR0917  (Typer reads the signature)
     file: Annotated[str, typer.Argument(metavar="FILE", help="JSON Lines, one job a line; `-` reads standard input.")],
     profile: Profile = "default",
-    deadline: Annotated[
-        str | None,
-        typer.Option("--deadline", metavar="WHEN", help="`90m`, `6h`, `2d`, or a moment. Default: the profile's.",
-                     show_default=False),
-    ] = None,
-    lane: Annotated[
-        str | None,
-        typer.Option("--lane", metavar="LANE", help="`on_demand`, `flex` or `batch`, for lines that name none.",
-                     show_default=False),
-    ] = None,
+    deadline: DeadlineOrProfiles = None,
+    lane: Lane = None,
     result_dialect: ResultDialect = None,
     request_type: RequestType = None,
     name: Annotated[

@@ -29,6 +29,24 @@ Profile = Annotated[str, typer.Option("--profile", metavar="NAME", help="The rou
 Deadline = Annotated[
     str, typer.Option("--deadline", metavar="WHEN", help="`90m`, `6h`, `2d`, or a moment: `2026-12-01T06:00:00Z`.")
 ]
+DeadlineOrProfiles = Annotated[
+    str | None,
+    typer.Option(
+        "--deadline",
+        metavar="WHEN",
+        help="`90m`, `6h`, `2d`, or a moment. Default: the profile's.",
+        show_default=False,
+    ),
+]
+Lane = Annotated[
+    str | None,
+    typer.Option(
+        "--lane",
+        metavar="LANE",
+        help="`on_demand`, `flex` or `batch`, for lines that name none.",
+        show_default=False,
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", file_okay=False, help="The folder for the files.", show_default=False),

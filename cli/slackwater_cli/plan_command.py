@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from slackwater_cli.errors import Complaint
-from slackwater_cli.options import Json, RequestType
+from slackwater_cli.options import DeadlineOrProfiles, Json, Lane, RequestType
 from slackwater_cli.screen import Screen
 
 STDIN = "-"
@@ -30,16 +30,8 @@ def plan(  # noqa: PLR0917  (Typer reads the signature)
         typer.Option("--profile", metavar="NAME", help="For lines that name none. Default: `default`.",
                      show_default=False),
     ] = None,
-    deadline: Annotated[
-        str | None,
-        typer.Option("--deadline", metavar="WHEN", help="`90m`, `6h`, `2d`, or a moment. Default: the profile's.",
-                     show_default=False),
-    ] = None,
-    lane: Annotated[
-        str | None,
-        typer.Option("--lane", metavar="LANE", help="`on_demand`, `flex` or `batch`, for lines that name none.",
-                     show_default=False),
-    ] = None,
+    deadline: DeadlineOrProfiles = None,
+    lane: Lane = None,
     home: Annotated[
         str | None,
         typer.Option("--home", metavar="REGION", help="Whose list prices to compare with. Default: the profile's.",
